@@ -1,0 +1,25 @@
+"""The errors this project raises. Whoever catches one decides only: try again, or tell a person.
+
+::
+
+    ClinicError
+    ├── TransientError   the same call may succeed later; retried, with a limit
+    └── PermanentError   the same call cannot succeed; a person has to change something
+
+Every message says what was being done, what came back, and what to do about it. No message holds
+a password, a key, or the traceback that another system sent.
+"""
+
+from __future__ import annotations
+
+
+class ClinicError(Exception):
+    """Base class of every error raised by ``clinic``."""
+
+
+class TransientError(ClinicError):
+    """Trying the same thing again later could succeed."""
+
+
+class PermanentError(ClinicError):
+    """Trying the same thing again cannot succeed; a person has to change something."""

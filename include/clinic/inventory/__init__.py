@@ -1,0 +1,1 @@
+"""Stock: mirroring Odoo into the shared database, and checking the mirror."""
