@@ -1,4 +1,4 @@
-"""What holds for the repository as a whole: its locks, its documents, and what never belongs there."""
+"""What holds for the repository as a whole: locks, documents, and what never belongs there."""
 
 import re
 import subprocess
