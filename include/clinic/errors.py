@@ -5,6 +5,7 @@
     ClinicError
     ├── TransientError   the same call may succeed later; retried, with a limit
     └── PermanentError   the same call cannot succeed; a person has to change something
+        └── RefusedError   the database refused a value: one bad row, not a broken system
 
 Every message says what was being done, what came back, and what to do about it. No message holds
 a password, a key, or the traceback that another system sent.
@@ -23,3 +24,7 @@ class TransientError(ClinicError):
 
 class PermanentError(ClinicError):
     """Trying the same thing again cannot succeed; a person has to change something."""
+
+
+class RefusedError(PermanentError):
+    """The database refused a value. The transaction is lost up to its last savepoint."""
