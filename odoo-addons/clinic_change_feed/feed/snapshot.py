@@ -47,3 +47,9 @@ class Snapshot(NamedTuple):
     def sees(self, xid):
         """Tell whether the transaction had ended when the snapshot was taken."""
         return xid < self.xmax and xid not in self.under_way
+
+    def covers(self, other):
+        """Tell whether everything that another snapshot of the same database sees is seen by this one too."""
+        return self.xmax >= other.xmax and all(
+            xid in other.under_way for xid in self.under_way if xid < other.xmax
+        )

@@ -4,11 +4,13 @@ import logging
 
 from odoo import api, fields, models
 from odoo.exceptions import UserError
+from odoo.http import request
 
 from ..feed.cursor import Cursor, CursorError
 from ..feed.entities import ENTITIES
 from ..feed.page import MAX_LIMIT, read_page, read_state
 from ..feed.sql import run
+from ..stream.listener import tune
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ class ClinicChange(models.Model):
             UserError: the cursor or the limit is not valid (HTTP 422).
         """
         self.check_access("read")
+        if request:
+            tune(request.httprequest._HTTPRequest__environ.get("socket"))
         return read_page(self.env.cr, self._entities(), self._checked_cursor(cursor), self._checked_limit(limit))
 
     @api.model
