@@ -54,7 +54,7 @@ def rollback(
     count: Annotated[int, typer.Option(min=1, help="How many migrations to take back.")] = 1,
     all_: Annotated[bool, typer.Option("--all", help="Take back every migration.")] = False,
 ) -> None:
-    """Take back the newest migrations. All views go with them: `migrate` of the older code restores them."""
+    """Take back the newest migrations, and all views: `migrate` of older code restores them."""
     undone = rollback_database(url, None if all_ else count)
     Console().print(f"{undone} migrations taken back.")
 
@@ -115,7 +115,8 @@ def _locked(url: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
             connection.execute("SET lock_timeout = '30s'")
             connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
             connection.execute(
-                "CREATE TABLE IF NOT EXISTS schema_views (name text PRIMARY KEY, sha256 text NOT NULL)"
+                "CREATE TABLE IF NOT EXISTS schema_views"
+                " (name text PRIMARY KEY, sha256 text NOT NULL)"
             )
             yield connection
     except psycopg.errors.InsufficientPrivilege as error:
