@@ -59,8 +59,15 @@ class KeycloakRealmAdmin:
             verify=ca_file or True,
             timeout=TIMEOUT_S,
         )
-        with self._errors("Logging in to Keycloak"):
-            self._connection.get_token()
+        doing = "Logging in to Keycloak"
+        with self._errors(doing):
+            try:
+                self._connection.get_token()
+            except KeycloakError as e:
+                # 400 is `invalid_grant`: also what a locked or unfinished account gets
+                if e.response_code in {400, 401}:
+                    raise self._refused(doing) from e
+                raise
 
     # -- HTTP ------------------------------------------------------------------------------------
 
@@ -70,10 +77,7 @@ class KeycloakRealmAdmin:
         try:
             yield
         except KeycloakAuthenticationError as e:
-            raise PermanentError(
-                f"{doing} at {self._url} as {self._login!r}: refused. "
-                "Check KEYCLOAK_ADMIN and KEYCLOAK_ADMIN_PASSWORD."
-            ) from e
+            raise self._refused(doing) from e
         except (KeycloakConnectionError, requests.RequestException) as e:
             raise TransientError(
                 f"{doing} at {self._url}: no answer ({type(e).__name__}). Is Keycloak running?"
@@ -82,6 +86,12 @@ class KeycloakRealmAdmin:
             code = e.response_code or 0
             kind = TransientError if code in {0, 409, 429} or code >= 500 else PermanentError
             raise kind(f"{doing} at {self._url}: Keycloak answers {code}.") from e
+
+    def _refused(self, doing: str) -> PermanentError:
+        return PermanentError(
+            f"{doing} at {self._url} as {self._login!r}: refused. "
+            "Check KEYCLOAK_ADMIN and KEYCLOAK_ADMIN_PASSWORD."
+        )
 
     def _call(self, method: str, path: str, body: object = None, **query: object) -> Any:
         """One request to ``/admin/realms/…``; the decoded answer, or None when it has none.
