@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from clinic import shared_db_commands
+from clinic.demo import commands as demo_commands
+from clinic.identity import commands as keycloak_commands
 
 app = typer.Typer(
     name="clinic",
@@ -14,6 +16,8 @@ app = typer.Typer(
 )
 
 app.add_typer(shared_db_commands.app, name="db")
+app.add_typer(demo_commands.app, name="demo")
+app.add_typer(keycloak_commands.app, name="keycloak")
 
 if __name__ == "__main__":
     app()

@@ -208,7 +208,7 @@ def _of_rpc_error(doing: str, error: odoorpc.error.RPCError) -> TransientError |
     message = said[0][:300].rstrip(".") if said else name
     if name.endswith(_ROLLED_BACK):
         return NotAppliedError(f"{doing}: another change got in between ({name}).")
-    if name.endswith(_BROKEN_BELOW):
+    if name.endswith(_BROKEN_BELOW) and "does not exist" not in str(error):
         return TransientError(f"{doing}: Odoo lost its database ({name}). Trying again may help.")
     return PermanentError(f"{doing}: {message}. Trying again cannot help.")
 

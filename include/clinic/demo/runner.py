@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -156,6 +157,59 @@ def read_levels(odoo: Odoo, site: Site) -> dict[tuple[Lot, Place], Decimal]:
     }
 
 
+class _Schedule:
+    """Hands events out in the order of their times, each after those it shares a product with."""
+
+    def __init__(self, events: Sequence[Event], *, paced: bool) -> None:
+        self.changed = threading.Condition()
+        self._paced = paced
+        self._started = time.monotonic()
+        self._left = len(events)
+        self._stopped = False
+        self._waits_for: Counter[int] = Counter()
+        self._followers: dict[int, list[Event]] = defaultdict(list)
+        self._ready: list[tuple[float, int, Event]] = []
+        latest: dict[int, Event] = {}
+        for event in events:
+            before = {latest[product].number for product in event.products if product in latest}
+            self._waits_for[event.number] = len(before)
+            for number in before:
+                self._followers[number].append(event)
+            latest.update(dict.fromkeys(event.products, event))
+            if not before:
+                heapq.heappush(self._ready, (event.at_s, event.number, event))
+
+    def next_turn(self) -> tuple[Event, float] | None:
+        """Wait for the next event's time; return it and how late it is, or None at the end."""
+        with self.changed:
+            while self._left and not self._stopped:
+                wait_s = None  # until an event is done
+                if self._ready:
+                    now = time.monotonic() - self._started
+                    wait_s = self._ready[0][0] - now if self._paced else 0.0
+                    if wait_s <= 0:
+                        _, _, event = heapq.heappop(self._ready)
+                        return event, -wait_s
+                self.changed.wait(wait_s)
+        return None
+
+    def done(self, event: Event) -> None:
+        """Let those follow that waited for this event."""
+        with self.changed:
+            self._left -= 1
+            for follower in self._followers[event.number]:
+                self._waits_for[follower.number] -= 1
+                if not self._waits_for[follower.number]:
+                    heapq.heappush(self._ready, (follower.at_s, follower.number, follower))
+            self.changed.notify_all()
+
+    def stop(self) -> None:
+        """Hand out no more."""
+        with self.changed:
+            self._stopped = True
+            self.changed.notify_all()
+
+
 class DayRunner:
     """Carries events out in Odoo.
 
@@ -169,7 +223,7 @@ class DayRunner:
         parallel: How many events are under way at once.
     """
 
-    def __init__(self, odoo: Odoo, site: Site, mark: str, *, parallel: int = 4) -> None:
+    def __init__(self, odoo: Odoo, site: Site, mark: str, *, parallel: int = 2) -> None:
         self._odoo = odoo
         self._site = site
         self._mark = mark
@@ -212,41 +266,28 @@ class DayRunner:
         """
         self.prepare(product for event in events for product in event.products)
         report = DayReport()
-        lock = threading.Lock()
-        # More threads than events under way: some wait for the event before theirs.
-        slots = threading.Semaphore(self._parallel)
-        latest: dict[int, Future[None]] = {}
-        stop = threading.Event()
-        started = time.monotonic()
+        schedule = _Schedule(events, paced=paced)
 
-        def carry_out(event: Event, before: Sequence[Future[None]]) -> None:
-            wait(before)
-            if paced:
-                stop.wait(max(0.0, started + event.at_s - time.monotonic()))
-            with slots:
-                if stop.is_set():
-                    return
-                late_s = time.monotonic() - started - event.at_s
+        def work() -> None:
+            while (turn := schedule.next_turn()) is not None:
+                event, late_s = turn
                 try:
                     self.carry_out(event)
                 except BaseException:
-                    stop.set()
+                    schedule.stop()
                     raise
-            with lock:
-                report.events[type(event).__name__] += 1
-                report.late_s = max(report.late_s, late_s) if paced else 0.0
-            on_done(event)
+                with schedule.changed:
+                    report.events[type(event).__name__] += 1
+                    report.late_s = max(report.late_s, late_s)
+                schedule.done(event)
+                on_done(event)
 
-        with ThreadPoolExecutor(self._parallel * 4) as pool:
-            futures = []
-            for event in events:
-                before = [latest[product] for product in event.products if product in latest]
-                future = pool.submit(carry_out, event, before)
-                futures.append(future)
-                latest.update(dict.fromkeys(event.products, future))
-            for done in wait(futures, return_when=FIRST_EXCEPTION).done:
-                done.result()
+        started = time.monotonic()
+        with ThreadPoolExecutor(self._parallel) as pool:
+            workers = [pool.submit(work) for _ in range(self._parallel)]
         report.seconds = time.monotonic() - started
+        for worker in workers:
+            worker.result()
         return report
 
     def carry_out(self, event: Event) -> None:
@@ -254,13 +295,7 @@ class DayRunner:
         try:
             match event:
                 case Dispense():
-                    self._dispensed[event.number] = self._transfer(
-                        event,
-                        event.lines,
-                        self._site.deliveries,
-                        self._site.pharmacy,
-                        self._site.customers,
-                    )
+                    self.validate(self.draft(event))
                 case Restock():
                     self._transfer(
                         event,
@@ -284,6 +319,22 @@ class DayRunner:
                 f"Event {event.number} ({type(event).__name__}, products "
                 f"{sorted(event.products)}): {error}"
             ) from error
+
+    def draft(self, event: Dispense) -> int:
+        """Make the delivery of what is dispensed, and reserve it; return the delivery's id."""
+        delivery = self._draft(
+            event,
+            event.lines,
+            self._site.deliveries,
+            self._site.pharmacy,
+            self._site.customers,
+        )
+        self._dispensed[event.number] = delivery
+        return delivery
+
+    def validate(self, transfer: int) -> None:
+        """Do a drafted transfer: the one transaction in which its goods move."""
+        self._finish("stock.picking", "button_validate", transfer)
 
     def _receive(self, event: Receive) -> None:
         new = [line for line in event.lines if line.lot not in self._lots]
@@ -364,7 +415,10 @@ class DayRunner:
             else:
                 return
 
-    def _transfer(
+    def _transfer(self, event: Event, lines: Sequence[Line], *where: int, **values: Any) -> None:
+        self.validate(self._draft(event, lines, *where, **values))
+
+    def _draft(
         self,
         event: Event,
         lines: Sequence[Line],
@@ -376,7 +430,7 @@ class DayRunner:
         returned_moves: Mapping[int, int] | None = None,
         **values: Any,
     ) -> int:
-        """Make a transfer of exactly these lots and validate it; return its id."""
+        """Make a transfer of exactly these lots; return its id."""
         units: dict[int, Decimal] = defaultdict(Decimal)
         for line in lines:
             units[line.lot.product_id] += line.units
@@ -408,7 +462,7 @@ class DayRunner:
             for line in lines
         ]
         origin = self._origin(event)
-        picking = self._once(
+        return self._once(
             "stock.picking",
             origin,
             {
@@ -420,8 +474,6 @@ class DayRunner:
                 "move_line_ids": [[0, 0, detail] for detail in details],
             },
         )
-        self._finish("stock.picking", "button_validate", picking)
-        return picking
 
     def _lot_of(self, lot: Lot, expires_on: date | None) -> dict[str, Any]:
         if lot in self._lots:
