@@ -1,0 +1,198 @@
+"""The part of `stack/ctl` that runs inside the box: python -m clinic_stack COMMAND."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from clinic_stack import (
+    airflow,
+    credentials,
+    databases,
+    environment,
+    fetch,
+    gateway,
+    keycloak,
+    odoo,
+    postgres,
+    rabbitmq,
+    services,
+    tls,
+)
+from clinic_stack.applying import apply_keycloak, migrate_shared_database
+from clinic_stack.config import SERVICES, Config, StackError
+from clinic_stack.progress import Progress, together
+
+UP_TIMEOUT_S = 180
+
+
+def setup(config: Config, progress: Progress, what: str = "databases") -> None:
+    """Fetch what is missing into the cache; with `databases`, fill the databases there too."""
+    together(
+        lambda: fetch.python_packages(config, progress),
+        lambda: fetch.keycloak(config, progress),
+    )
+    if what == "databases":
+        databases.snapshot(config, progress)
+
+
+def prepare(config: Config, progress: Progress) -> None:
+    """Write every file that the services start from. Nothing has to run for it, and what runs is not disturbed."""
+    (config.state / "run").mkdir(parents=True, exist_ok=True)
+    config.state.chmod(0o700)
+    config.socket_directory.mkdir(parents=True, exist_ok=True)
+    words = credentials.load(config.state / "credentials.json")
+    tls.prepare(config)
+    databases.initialise(config, progress)
+    postgres.write_settings(
+        config.state / "postgres", config.socket_directory, config.port("postgres")
+    )
+    rabbitmq.prepare(config, words)
+    keycloak.prepare(config, words)
+    odoo.prepare(config, words)
+    airflow.prepare(config, words)
+    environment.write(config, words)
+    gateway.prepare(config)
+    services.prepare(config)
+
+
+def start(config: Config, progress: Progress) -> None:
+    """Start every service in the order of what it needs, and bring what they hold up to date."""
+    words = credentials.load(config.state / "credentials.json")
+    runit = services.Runit(config, progress)
+    timeout_s = float(os.environ.get("CLINIC_UP_TIMEOUT", UP_TIMEOUT_S))
+    wanted = config.services
+
+    def start_those(*names: str) -> None:
+        for name in names:
+            if name in wanted:
+                runit.start(name)
+
+    if "postgres" in wanted:
+        start_those("postgres")
+        runit.wait(("postgres",), timeout_s)
+        postgres.set_passwords(postgres.live_server(config), words)
+    start_those("epmd", "rabbitmq", "gateway", "keycloak")
+
+    def odoo_up() -> None:
+        if "odoo" in wanted:
+            _update_odoo(config, words, runit, progress)
+            start_those("odoo")
+
+    def shared_database_up() -> None:
+        if "postgres" in wanted:
+            migrate_shared_database(config, words, progress)
+
+    together(odoo_up, shared_database_up)
+    environment.write(config, words)  # Odoo's new API keys are in it
+    if any(name.startswith("airflow") for name in wanted):
+        _update_airflow(config, words, progress)
+        start_those(*(name for name in SERVICES if name.startswith("airflow")))
+    if "keycloak" in wanted:
+        runit.wait(tuple(name for name in ("gateway", "keycloak") if name in wanted), timeout_s)
+        apply_keycloak(config, words, progress)
+    runit.wait(tuple(name for name in wanted if name not in ("postgres", "gateway", "keycloak")), timeout_s)
+    _say_addresses(config, progress)
+
+
+def _update_odoo(
+    config: Config, words: credentials.Credentials, runit: services.Runit, progress: Progress
+) -> None:
+    log = config.state / "log" / "odoo-setup.log"
+    new, changed = odoo.outdated_addons(config)
+    if new or changed:
+        runit.stop("odoo")
+        with progress.step("Odoo's addons", ", ".join(new + changed)):
+            odoo.update_addons(config, new, changed, log)
+    if odoo.needs_personalising(config):
+        runit.stop("odoo")
+        with progress.step("Odoo's own identity, password and API keys"):
+            odoo.personalise(config, words, log)
+        credentials.save(config.state / "credentials.json", words)
+
+
+def _update_airflow(config: Config, words: credentials.Credentials, progress: Progress) -> None:
+    log = config.state / "log" / "airflow-setup.log"
+    if airflow.needs_migration(config):
+        with progress.step("Airflow's tables"):
+            airflow.upgrade(config, log)
+    if airflow.connections_differ(config, words):
+        with progress.step("Airflow's connections"):
+            airflow.import_connections(config, words, log)
+
+
+def stop(config: Config, progress: Progress) -> None:
+    """Stop every service, users before what they use."""
+    runit = services.Runit(config, progress)
+    with progress.step("Stopping"):
+        runit.stop(*(name for name in SERVICES if name.startswith("airflow") or name == "gateway"))
+        runit.stop("odoo", "keycloak")
+        runit.stop("rabbitmq", "epmd")
+        runit.stop("postgres")
+
+
+def status(config: Config, progress: Progress) -> None:
+    """A table of the services: state, since when, ready, address."""
+    runit = services.Runit(config, progress)
+    addresses = _addresses(config)
+    rows = [("service", "state", "for", "ready", "address")]
+    for name in SERVICES:
+        state = runit.state(name)
+        supervised = not state.text.startswith(("fail", "warning"))
+        word = "running" if state.running else "stopped" if supervised else "down"
+        lasted = _duration(state.seconds) if supervised else ""
+        ready = ("yes" if runit.ready(name) else "no") if state.running else ""
+        rows.append((name, word, lasted, ready, addresses.get(name, "")))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        progress.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _duration(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _addresses(config: Config) -> dict[str, str]:
+    return {
+        "postgres": f"127.0.0.1:{config.port('postgres')}",
+        "epmd": f"127.0.0.1:{config.port('epmd')}",
+        "rabbitmq": f"127.0.0.1:{config.port('amqp')}  {config.public_url('rabbitmq')}",
+        "gateway": f"https://*.{config.domain}:{config.port('gateway')}",
+        "keycloak": f"{config.url('keycloak')}  {config.public_url('auth')}",
+        "odoo": f"{config.url('odoo')}  {config.public_url('odoo')}",
+        "airflow-api": f"{config.url('airflow')}  {config.public_url('airflow')}",
+    }
+
+
+def _say_addresses(config: Config, progress: Progress) -> None:
+    progress.say(f"Up after {progress.elapsed_s():.1f} s. Addresses and passwords: {config.state}/stack.env")
+    for label, name in (("Odoo", "odoo"), ("Airflow", "airflow"), ("Keycloak", "auth"), ("RabbitMQ", "rabbitmq")):
+        progress.say(f"  {label:<9} {config.public_url(name)}")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "setup": setup,
+    "prepare": prepare,
+    "start": start,
+    "stop": stop,
+    "status": status,
+}
+
+
+def main() -> int:
+    """Run one command; an error that a person has to know is one message, not a traceback."""
+    name, *arguments = sys.argv[1:]
+    os.umask(0o077)
+    try:
+        COMMANDS[name](Config.from_environment(), Progress(), *arguments)
+    except StackError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

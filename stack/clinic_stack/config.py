@@ -1,0 +1,123 @@
+"""Where everything lies and listens: read once from the environment that `stack/box` sets."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+SERVICES = (
+    "postgres",
+    "epmd",
+    "rabbitmq",
+    "gateway",
+    "keycloak",
+    "odoo",
+    "airflow-api",
+    "airflow-scheduler",
+    "airflow-dag-processor",
+    "airflow-triggerer",
+)
+"""In the order they are started; the reverse is the order they are stopped."""
+
+# What listens on which port of the block. The public address comes first: it is the one people see.
+PORT_OFFSETS = {
+    "gateway": 0,
+    "gateway_admin": 1,
+    "postgres": 2,
+    "amqp": 3,
+    "rabbitmq_management": 4,
+    "rabbitmq_distribution": 5,
+    "epmd": 6,
+    "odoo": 7,
+    "odoo_evented": 8,
+    "keycloak": 9,
+    "keycloak_management": 10,
+    "airflow": 11,
+    "inventory_api": 12,
+    "dashboard": 13,
+    "drive": 14,
+}
+
+LONGEST_SOCKET_PATH = 107
+"""In bytes, https://man7.org/linux/man-pages/man7/unix.7.html (sun_path)."""
+
+
+class StackError(Exception):
+    """Something a person has to know: the message is one clear sentence, shown without a traceback."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One stack: a checkout, its state and the cache it shares with other checkouts."""
+
+    checkout: Path
+    state: Path
+    cache: Path
+    root: Path
+    venv: Path
+    domain: str
+    first_port: int
+    services: tuple[str, ...]
+
+    @classmethod
+    def from_environment(cls) -> "Config":
+        """Read what `stack/box` set.
+
+        Raises:
+            StackError: CLINIC_SERVICES names a service that does not exist.
+        """
+        state = Path(os.environ["CLINIC_STATE"])
+        remembered = state / "ports"
+        port = os.environ.get("CLINIC_PORTS") or (
+            remembered.read_text().strip() if remembered.exists() else "0"
+        )
+        wanted = os.environ.get("CLINIC_SERVICES", "").split() or list(SERVICES)
+        if unknown := sorted(set(wanted) - set(SERVICES)):
+            raise StackError(
+                f"CLINIC_SERVICES names {', '.join(unknown)}; there are: {' '.join(SERVICES)}"
+            )
+        return cls(
+            checkout=Path(os.environ["CLINIC_CHECKOUT"]),
+            state=state,
+            cache=Path(os.environ["CLINIC_CACHE"]),
+            root=Path(os.environ["CLINIC_ROOT"]),
+            venv=Path(os.environ["CLINIC_VENV"]),
+            domain=os.environ["CLINIC_DOMAIN"],
+            first_port=int(port),
+            services=tuple(name for name in SERVICES if name in wanted),
+        )
+
+    def port(self, name: str) -> int:
+        """The port that `name` of PORT_OFFSETS listens on."""
+        return self.first_port + PORT_OFFSETS[name]
+
+    def url(self, name: str) -> str:
+        """A system's own address on loopback."""
+        return f"http://127.0.0.1:{self.port(name)}"
+
+    def public_url(self, name: str) -> str:
+        """A system's address through the gateway, as people use it."""
+        return f"https://{name}.{self.domain}:{self.port('gateway')}"
+
+    @property
+    def stack(self) -> Path:
+        """The folder of the stack's own files."""
+        return self.checkout / "stack"
+
+    @property
+    def service_directory(self) -> Path:
+        """Where runit looks for services."""
+        return self.state / "sv"
+
+    @property
+    def socket_directory(self) -> Path:
+        """The folder of PostgreSQL's socket: in the state, unless that path is too long for a socket."""
+        wanted = self.state / "run"
+        longest = wanted / f".s.PGSQL.{self.port('postgres')}.lock"
+        if len(os.fsencode(longest)) <= LONGEST_SOCKET_PATH:
+            return wanted
+        return self.cache / "run" / str(self.first_port)
+
+    @property
+    def ca_bundle(self) -> Path:
+        """The certificates this machine trusts and the stack's own."""
+        return self.state / "tls" / "bundle.crt"

@@ -1,0 +1,190 @@
+"""The services under runit: their folders, and what `sv` is asked.
+
+`sv` speaks to a service through FIFOs in its folder, so it works from any box that sees the state.
+"""
+
+import os
+import re
+
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from clinic_stack.commands import last_lines
+from clinic_stack.config import SERVICES, Config, StackError
+from clinic_stack.files import fingerprint, shell_variables, write_if_changed
+from clinic_stack.progress import Progress
+
+POLL_S = 0.2
+LOG_FILES = "s2000000\nn5\n"
+
+# A service is started anew when one of these, or its own scripts, changed since its start.
+SETTINGS_FILES = {
+    "postgres": ("postgres/postgresql.conf", "postgres/pg_hba.conf", "postgres/pg_ident.conf"),
+    "epmd": ("services.env",),
+    "rabbitmq": ("rabbitmq/rabbitmq.conf", "rabbitmq/definitions.json", "rabbitmq/environment"),
+    "gateway": ("gateway/bootstrap.yaml",),  # takes up the other files by itself
+    "keycloak": ("keycloak/environment",),
+    "odoo": ("odoo/odoo.conf",),
+    "airflow": ("airflow/environment", "site/.made-from"),
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """What runit says of a service."""
+
+    running: bool
+    seconds: int
+    text: str
+
+
+def prepare(config: Config) -> None:
+    """Write every service's folder; those that run are not disturbed."""
+    source = config.stack / "services"
+    target = config.service_directory
+    write_if_changed(target / ".common.sh", (source / "common.sh").read_text())
+    write_if_changed(target / ".heartbeat.sh", (source / "heartbeat.sh").read_text())
+    for name in SERVICES:
+        folder, logs = target / name, config.state / "log" / name
+        for script in sorted((source / name).rglob("*")):
+            if script.is_file():
+                path = folder / script.relative_to(source / name)
+                write_if_changed(path, script.read_text(), 0o755)
+        write_if_changed(folder / "finish", (source / "finish").read_text(), 0o755)
+        write_if_changed(folder / "log" / "run", (source / "log-run").read_text(), 0o755)
+        (folder / "down").touch()  # nothing starts before it is told to
+        logs.mkdir(parents=True, exist_ok=True)
+        write_if_changed(logs / "config", LOG_FILES)
+        link = config.state / "log" / f"{name}.log"
+        if not link.is_symlink():
+            link.symlink_to(Path(name) / "current")
+    variables = {
+        "POSTGRES_PORT": config.port("postgres"),
+        "POSTGRES_SOCKETS": config.socket_directory,
+        "EPMD_PORT": config.port("epmd"),
+        "AMQP_PORT": config.port("amqp"),
+        "RABBITMQ_MANAGEMENT_PORT": config.port("rabbitmq_management"),
+        "KEYCLOAK_PORT": config.port("keycloak"),
+        "KEYCLOAK_MANAGEMENT_PORT": config.port("keycloak_management"),
+        "ODOO_PORT": config.port("odoo"),
+        "ODOO_EVENTED_PORT": config.port("odoo_evented"),
+        "AIRFLOW_PORT": config.port("airflow"),
+        "GATEWAY_PORT": config.port("gateway"),
+        "GATEWAY_ADMIN_PORT": config.port("gateway_admin"),
+        # The box of the services may have been started before the Python packages last changed.
+        "PATH": f"{config.venv}/bin:{os.environ['PATH'].partition(':')[2]}",
+        "CLINIC_VENV": config.venv,
+        "SVDIR": target,
+    }
+    write_if_changed(config.state / "services.env", shell_variables(variables, export=True))
+
+
+def forget_settings_of(config: Config) -> None:
+    """Forget what services were started with: nothing runs."""
+    for name in SERVICES:
+        (config.state / "run" / f"{name}.settings").unlink(missing_ok=True)
+
+
+class Runit:
+    """Asks runit about the services of one state folder, and tells it what to do."""
+
+    def __init__(self, config: Config, progress: Progress) -> None:
+        self._config = config
+        self._progress = progress
+
+    def supervised(self, name: str, timeout_s: float = 10) -> None:
+        """Wait until runit has found the service's folder.
+
+        Raises:
+            StackError: It did not; the box is not running.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self.state(name).text.startswith(("fail", "warning")):
+            if time.monotonic() > deadline:
+                raise StackError(f"runit does not supervise {name}: {self.state(name).text}")
+            time.sleep(POLL_S / 4)
+
+    def state(self, name: str) -> State:
+        """What runit says of the service."""
+        text = self._sv("status", name).split(";")[0].strip()
+        seconds = re.search(r"(\d+)s", text)
+        return State(
+            running=text.startswith("run:"), seconds=int(seconds[1]) if seconds else 0, text=text
+        )
+
+    def ready(self, name: str) -> bool:
+        """Whether the service runs and its own check finds it ready."""
+        if not self.state(name).running:
+            return False
+        folder = self._config.service_directory / name
+        done = subprocess.run(["./check"], cwd=folder, capture_output=True, check=False)
+        return done.returncode == 0
+
+    def start(self, name: str) -> None:
+        """Tell a service to start (or to start anew when its settings changed), and do not wait."""
+        self.supervised(name)
+        mark = self._config.state / "run" / f"{name}.settings"
+        wanted = self._settings(name)
+        if self.state(name).running:
+            if mark.exists() and mark.read_text() == wanted:
+                return
+            self._progress.say(f"  {name}: its settings changed, starting it anew")
+            self.stop(name)
+        mark.write_text(wanted)
+        self._control(name, "u")
+
+    def stop(self, *names: str, timeout_s: int = 40) -> None:
+        """Stop services together; what has not ended by then is killed."""
+        known = [name for name in names if not self.state(name).text.startswith(("fail", "warning"))]
+        if known:
+            self._sv("force-stop", *known, wait_s=timeout_s)
+
+    def wait(self, names: tuple[str, ...], timeout_s: float) -> None:
+        """Wait until all services are ready, saying so one by one.
+
+        Raises:
+            StackError: One was not ready in time; the message ends with the end of its log.
+        """
+        began = time.monotonic()
+        waiting = list(names)
+        while waiting:
+            for name in [each for each in waiting if self.ready(each)]:
+                waiting.remove(name)
+                self._progress.say(f"  {name}: ready after {time.monotonic() - began:.1f} s")
+            if waiting and time.monotonic() - began > timeout_s:
+                name = waiting[0]
+                log = self._config.state / "log" / f"{name}.log"
+                raise StackError(
+                    f"Not ready within {timeout_s:.0f} s: {', '.join(waiting)}. "
+                    f"The end of {log}:\n{last_lines(log)}"
+                )
+            if waiting:
+                time.sleep(POLL_S)
+
+    def _settings(self, name: str) -> str:
+        folder = self._config.service_directory / name
+        paths = [path for path in sorted(folder.rglob("*")) if path.parent.name != "supervise" and path.is_file()]
+        scripts = [path for path in paths if path.name in ("run", "finish", "t")]
+        key = "airflow" if name.startswith("airflow-") else name
+        files = [self._config.state / each for each in SETTINGS_FILES[key]]
+        extra = str(self._config.venv) if key in ("airflow", "gateway") else self._config.root.name
+        return fingerprint(extra, *(path.read_text() for path in scripts + files if path.exists()))
+
+    def _control(self, name: str, command: str) -> None:
+        fifo = self._config.service_directory / name / "supervise" / "control"
+        with open(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK), "w") as file:
+            file.write(command)
+
+    def _sv(self, command: str, *names: str, wait_s: int = 7) -> str:
+        answer = subprocess.run(
+            ["sv", "-w", str(wait_s), command, *names],
+            env=os.environ | {"SVDIR": str(self._config.service_directory)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return answer.stdout + answer.stderr
+
+
