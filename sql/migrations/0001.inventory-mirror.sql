@@ -162,6 +162,7 @@ CREATE TABLE sync_cursors (
     load_entity text,
     load_after text,
     load_reason text,
+    load_began_at timestamptz,
     alerts_version bigint NOT NULL DEFAULT 0,
     alerts_refreshed_version bigint NOT NULL DEFAULT 0,
     alerts_dirty boolean NOT NULL GENERATED ALWAYS AS (alerts_version > alerts_refreshed_version) STORED,

@@ -1,13 +1,13 @@
 -- How far a mirror has come, and the lock that keeps two writers apart.
 
--- name: try_mirror_lock$
+-- name: try_mirror_lock(lock_id)$
 -- One mirror at a time. Held by the session: a killed process lets go of it by dying.
 SELECT pg_try_advisory_lock(:lock_id);
 
--- name: ensure_cursor!
+-- name: ensure_cursor(name)!
 INSERT INTO sync_cursors (name) VALUES (:name) ON CONFLICT (name) DO NOTHING;
 
--- name: read_cursor^
+-- name: read_cursor(name)^
 SELECT
     place.cursor,
     place.generation,
@@ -19,7 +19,7 @@ SELECT
 FROM sync_cursors AS place
 WHERE place.name = :name;
 
--- name: lock_cursor^
+-- name: lock_cursor(name)^
 -- The same, and nobody else may write until this transaction ends.
 SELECT
     place.cursor,
@@ -33,7 +33,16 @@ FROM sync_cursors AS place
 WHERE place.name = :name
 FOR UPDATE;
 
--- name: advance_cursor!
+-- name: forget_cursor(name)!
+UPDATE sync_cursors
+SET
+    cursor = NULL,
+    load_cursor = NULL,
+    load_entity = NULL,
+    load_after = NULL
+WHERE name = :name;
+
+-- name: advance_cursor(cursor, lag_ms, changes, rows_written, alerts_touched, is_fresh, name)!
 UPDATE sync_cursors
 SET
     cursor = :cursor,
@@ -46,17 +55,18 @@ SET
     updated_at = clock_timestamp()
 WHERE name = :name;
 
--- name: begin_load!
+-- name: begin_load(load_cursor, load_entity, reason, name)!
 UPDATE sync_cursors
 SET
     load_cursor = :load_cursor,
     load_entity = :load_entity,
     load_after = NULL,
     load_reason = :reason,
+    load_began_at = clock_timestamp(),
     updated_at = clock_timestamp()
 WHERE name = :name;
 
--- name: advance_load!
+-- name: advance_load(load_entity, load_after, changes, rows_written, name)!
 UPDATE sync_cursors
 SET
     load_entity = :load_entity,
@@ -67,7 +77,7 @@ SET
     updated_at = clock_timestamp()
 WHERE name = :name;
 
--- name: finish_load!
+-- name: finish_load(generation, name)!
 UPDATE sync_cursors
 SET
     cursor = load_cursor,
@@ -77,10 +87,11 @@ SET
     load_after = NULL,
     alerts_version = alerts_version + 1,
     loaded_at = clock_timestamp(),
+    fresh_at = load_began_at,
     updated_at = clock_timestamp()
 WHERE name = :name;
 
--- name: alerts_differ$
+-- name: alerts_differ(ids)$
 -- Does low_stock_alerts show these products otherwise than they are now?
 SELECT
     EXISTS (
@@ -98,11 +109,11 @@ SELECT
         WHERE now.medication_id = any(cast(:ids AS integer[]))
     );
 
--- name: touch_alerts!
+-- name: touch_alerts(name)!
 UPDATE sync_cursors SET alerts_version = alerts_version + 1
 WHERE name = :name;
 
--- name: shown_alerts^
+-- name: shown_alerts(name)^
 -- Read before the refresh: what it will see is at least this version.
 SELECT
     place.alerts_version,
@@ -115,10 +126,10 @@ WHERE place.name = :name;
 -- Readers are not blocked. Needs the unique index on rule_id.
 REFRESH MATERIALIZED VIEW CONCURRENTLY low_stock_alerts;
 
--- name: alert_rule_ids$
+-- name: alert_rule_ids()$
 SELECT coalesce(array_agg(shown.rule_id ORDER BY shown.rule_id), '{}') FROM low_stock_alerts AS shown;
 
--- name: alerts_refreshed!
+-- name: alerts_refreshed(version, refresh_ms, name)!
 UPDATE sync_cursors
 SET
     alerts_refreshed_version = greatest(alerts_refreshed_version, :version),
@@ -126,7 +137,7 @@ SET
     refresh_ms = :refresh_ms
 WHERE name = :name;
 
--- name: reconciled!
+-- name: reconciled(rows_compared, drifted, name)!
 UPDATE sync_cursors
 SET
     reconciled_at = clock_timestamp(),

@@ -1,7 +1,7 @@
 -- Writing what a page of changes says. Rows come as one JSON array: one statement, one plan, any number of rows.
 -- An upsert that changes nothing writes nothing, so that the count returned is the number of rows that changed.
 
--- name: upsert_location!
+-- name: upsert_location(generation, rows)!
 INSERT INTO shared_locations AS kept (
     id, name, usage, active, parent_path, company_id, company, warehouse_id, warehouse, generation
 )
@@ -49,7 +49,7 @@ WHERE
     excluded.warehouse_id, excluded.warehouse, excluded.generation
 );
 
--- name: upsert_product!
+-- name: upsert_product(generation, rows)!
 INSERT INTO shared_medications AS kept (
     id, sku, barcode, name_es, name_en, category, uom, active, tracking, list_price, unit_cost, currency, company_id,
     generation
@@ -111,7 +111,7 @@ WHERE
     excluded.company_id, excluded.generation
 );
 
--- name: upsert_lot!
+-- name: upsert_lot(generation, rows)!
 INSERT INTO shared_lots AS kept (id, medication_id, name, expires_at, removal_at, company_id, generation)
 SELECT
     new.id,
@@ -147,7 +147,7 @@ IS DISTINCT FROM
     excluded.generation
 );
 
--- name: upsert_reorder_rule!
+-- name: upsert_reorder_rule(generation, rows)!
 INSERT INTO shared_reorder_rules AS kept (
     id, medication_id, location_id, warehouse_id, company_id, min_quantity, max_quantity, active, generation
 )
@@ -192,7 +192,7 @@ WHERE
     excluded.min_quantity, excluded.max_quantity, excluded.active, excluded.generation
 );
 
--- name: upsert_stock_level!
+-- name: upsert_stock_level(generation, rows)!
 INSERT INTO shared_stock_levels AS kept (
     medication_id, location_id, lot_id, quantity, reserved_quantity, generation
 )
@@ -222,7 +222,7 @@ WHERE
 IS DISTINCT FROM
 (excluded.quantity, excluded.reserved_quantity, excluded.generation);
 
--- name: upsert_movement!
+-- name: upsert_movement(generation, rows)!
 INSERT INTO shared_stock_movements AS kept (
     id, medication_id, lot_id, from_location_id, to_location_id, quantity, reference, origin, is_inventory, done_at,
     done_by, company_id, generation
@@ -281,23 +281,23 @@ WHERE
     excluded.done_by, excluded.company_id, excluded.generation
 );
 
--- name: delete_location!
+-- name: delete_location(ids)!
 DELETE FROM shared_locations
 WHERE id = any(cast(:ids AS integer[]));
 
--- name: delete_product!
+-- name: delete_product(ids)!
 DELETE FROM shared_medications
 WHERE id = any(cast(:ids AS integer[]));
 
--- name: delete_lot!
+-- name: delete_lot(ids)!
 DELETE FROM shared_lots
 WHERE id = any(cast(:ids AS integer[]));
 
--- name: delete_reorder_rule!
+-- name: delete_reorder_rule(ids)!
 DELETE FROM shared_reorder_rules
 WHERE id = any(cast(:ids AS integer[]));
 
--- name: delete_stock_level!
+-- name: delete_stock_level(rows)!
 DELETE FROM shared_stock_levels AS kept
 USING
     json_to_recordset(cast(:rows AS json)) AS gone (medication_id integer, location_id integer, lot_id integer)
@@ -306,17 +306,17 @@ WHERE
     AND kept.location_id = gone.location_id
     AND kept.lot_id = gone.lot_id;
 
--- name: delete_movement!
+-- name: delete_movement(ids)!
 DELETE FROM shared_stock_movements
 WHERE id = any(cast(:ids AS integer[]));
 
--- name: medications_of_rules$
+-- name: medications_of_rules(ids)$
 -- The products that these rules are about before they change.
 SELECT coalesce(array_agg(DISTINCT rule.medication_id), '{}')
 FROM shared_reorder_rules AS rule
 WHERE rule.id = any(cast(:ids AS integer[]));
 
--- name: update_totals!
+-- name: update_totals(ids)!
 -- Set the totals of these products anew, from their levels and rules.
 WITH touched AS (
     SELECT unnest(cast(:ids AS integer[])) AS id
@@ -368,34 +368,34 @@ WHERE
     IS DISTINCT FROM
     (total.stock_quantity, total.reserved_quantity, total.min_stock_level, total.max_stock_level);
 
--- name: all_medication_ids$
+-- name: all_medication_ids()$
 SELECT coalesce(array_agg(medication.id), '{}') FROM shared_medications AS medication;
 
--- name: sweep_location!
+-- name: sweep_location(generation)!
 DELETE FROM shared_locations
 WHERE generation < :generation;
 
--- name: sweep_product!
+-- name: sweep_product(generation)!
 DELETE FROM shared_medications
 WHERE generation < :generation;
 
--- name: sweep_lot!
+-- name: sweep_lot(generation)!
 DELETE FROM shared_lots
 WHERE generation < :generation;
 
--- name: sweep_reorder_rule!
+-- name: sweep_reorder_rule(generation)!
 DELETE FROM shared_reorder_rules
 WHERE generation < :generation;
 
--- name: sweep_stock_level!
+-- name: sweep_stock_level(generation)!
 DELETE FROM shared_stock_levels
 WHERE generation < :generation;
 
--- name: sweep_movement!
+-- name: sweep_movement(generation)!
 DELETE FROM shared_stock_movements
 WHERE generation < :generation;
 
--- name: set_aside!
+-- name: set_aside(entity, record_id, reason, payload)!
 INSERT INTO sync_rejects AS kept (entity, record_id, reason, payload)
 VALUES (:entity, :record_id, :reason, :payload)
 ON CONFLICT (entity, record_id) DO UPDATE SET
@@ -404,15 +404,15 @@ ON CONFLICT (entity, record_id) DO UPDATE SET
     times = kept.times + 1,
     last_at = clock_timestamp();
 
--- name: forget_rejects!
+-- name: forget_rejects(entity, record_ids)!
 -- A good version of these records has arrived.
 DELETE FROM sync_rejects
 WHERE entity = :entity AND record_id = any(cast(:record_ids AS text[]));
 
--- name: forget_all_rejects!
+-- name: forget_all_rejects()!
 DELETE FROM sync_rejects;
 
--- name: announce$
+-- name: announce(kind, payload)$
 -- Number an event and tell listeners its number. The cursor's row is locked, so numbers commit in order.
 WITH event AS (
     INSERT INTO change_events (kind, payload) VALUES (:kind, cast(:payload AS jsonb)) RETURNING number
@@ -421,6 +421,6 @@ WITH event AS (
 SELECT event.number
 FROM event, pg_notify('clinica_events', cast((SELECT e.number FROM event AS e) AS text));
 
--- name: prune_events!
+-- name: prune_events(days)!
 DELETE FROM change_events
 WHERE at < now() - make_interval(days => :days);

@@ -174,7 +174,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         arguments = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        method = self.path.rsplit("/", 1)[1]
+        method = {"feed": "page", "state": "state"}[self.path.rsplit("/", 1)[1]]
         try:
             answer = getattr(self.odoo, method)(**arguments)
         except TransientError:

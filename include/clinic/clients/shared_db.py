@@ -187,6 +187,11 @@ class SharedDb:
             )
         return Progress(**row)
 
+    def forget_cursor(self) -> None:
+        """Make the next mirror load everything anew; what is mirrored stays until then."""
+        with self._doing("forgetting the cursor") as connection:
+            self._queries.forget_cursor(connection, name=self.name)
+
     def advance(
         self,
         *,
