@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from clinic import shared_db_commands
+from clinic.inventory import commands as inventory
 from clinic.demo import commands as demo_commands
 from clinic.identity import commands as keycloak_commands
 
@@ -16,6 +17,8 @@ app = typer.Typer(
 )
 
 app.add_typer(shared_db_commands.app, name="db")
+app.command("sync")(inventory.sync)
+app.command("reconcile")(inventory.reconcile)
 app.add_typer(demo_commands.app, name="demo")
 app.add_typer(keycloak_commands.app, name="keycloak")
 

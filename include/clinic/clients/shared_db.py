@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -173,6 +174,22 @@ class SharedDb:
             self._queries.ensure_cursor(connection, name=self.name)
             return Progress(**self._queries.read_cursor(connection, name=self.name))
 
+    def progress(self) -> Progress:
+        """Return how far the mirror is, without becoming it.
+
+        Raises:
+            PermanentError: There is no such mirror.
+        """
+        with self._doing("reading the cursor") as connection:
+            return self._known(self._queries.read_cursor(connection, name=self.name))
+
+    def _known(self, row: dict[str, Any] | None) -> Progress:
+        if row is None:
+            raise PermanentError(
+                f"Shared database: sync_cursors has no row {self.name!r}; sync it once first."
+            )
+        return Progress(**row)
+
     def lock(self) -> Progress:
         """Return how far the mirror is, and keep every other writer out until the transaction ends.
 
@@ -180,12 +197,7 @@ class SharedDb:
             PermanentError: There is no such mirror.
         """
         with self._doing("locking the cursor") as connection:
-            row = self._queries.lock_cursor(connection, name=self.name)
-        if row is None:
-            raise PermanentError(
-                f"Shared database: sync_cursors has no row {self.name!r}; sync it once first."
-            )
-        return Progress(**row)
+            return self._known(self._queries.lock_cursor(connection, name=self.name))
 
     def forget_cursor(self) -> None:
         """Make the next mirror load everything anew; what is mirrored stays until then."""
@@ -358,10 +370,62 @@ class SharedDb:
             )
             return refresh
 
-    def prune_events(self, keep_days: int) -> int:
-        """Delete events older than ``keep_days`` and return how many it were."""
-        with self._doing("pruning events") as connection:
-            return int(self._queries.prune_events(connection, days=keep_days))
+    # Reconciling
+
+    def rows(self, entity: str) -> list[dict[str, Any]]:
+        """Return every mirrored row of ``entity``, of movements only the ids."""
+        with self._doing(f"reading {_TABLES[entity]}") as connection:
+            return list(getattr(self._queries, f"rows_{entity}")(connection))
+
+    def wrong_totals(self) -> list[dict[str, Any]]:
+        """Return the products whose totals are not their sums, with the right ones."""
+        with self._doing("comparing totals") as connection:
+            return list(self._queries.wrong_totals(connection))
+
+    def set_aside_reasons(self) -> dict[tuple[str, str], str]:
+        """Return why each record was set aside, by entity and id."""
+        with self._doing("reading what was set aside") as connection:
+            rows = self._queries.set_aside_reasons(connection)
+            return {(row["entity"], row["record_id"]): row["reason"] for row in rows}
+
+    def report_drift(
+        self,
+        *,
+        run_id: uuid.UUID,
+        entity: str,
+        record_id: str,
+        odoo_value: Mapping[str, Any] | None,
+        mirror_value: Mapping[str, Any] | None,
+        probable_cause: str,
+        healed: bool,
+    ) -> None:
+        """Keep one difference between Odoo and the mirror."""
+        with self._doing("reporting drift") as connection:
+            self._queries.report_drift(
+                connection,
+                run_id=run_id,
+                entity=entity,
+                record_id=record_id,
+                odoo_value=None if odoo_value is None else json.dumps(odoo_value, default=str),
+                mirror_value=None
+                if mirror_value is None
+                else json.dumps(mirror_value, default=str),
+                probable_cause=probable_cause,
+                healed=healed,
+            )
+
+    def reconciled(self, *, rows_compared: int, drifted: int) -> None:
+        """Store that a reconcile was done, and what it found."""
+        with self._doing("storing the reconcile") as connection:
+            self._queries.reconciled(
+                connection, name=self.name, rows_compared=rows_compared, drifted=drifted
+            )
+
+    def prune(self, *, events_days: int, drift_days: int) -> int:
+        """Delete events and drift reports older than so many days; return how many went."""
+        with self._doing("pruning events and drift reports") as connection:
+            events = self._queries.prune_events(connection, days=events_days)
+            return int(events) + int(self._queries.prune_drift_reports(connection, days=drift_days))
 
 
 def translated(doing: str, error: psycopg.Error) -> Exception:

@@ -338,7 +338,7 @@ class InventoryMirror:
                 self._sleep(min(pause, max(0.0, until - self._clock())))
 
     def _read(self, cursor: str, until: float) -> None:
-        """Read the stream; when it breaks, poll for a while, then leave the choice to the caller."""
+        """Read the stream; when it breaks, poll for a while, then let the caller choose."""
         if self._clock() >= self._stream_at:
             started = self._clock()
             try:

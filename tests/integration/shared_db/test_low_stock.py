@@ -29,9 +29,7 @@ def inventories(draw: st.DrawFn) -> dict[str, Any]:
         "parents": parents,
         "known": known,
         "products": draw(st.dictionaries(IDS, st.booleans())),
-        "rules": draw(
-            st.lists(st.tuples(IDS, PLACES, QUANTITIES, st.booleans()), max_size=8)
-        ),
+        "rules": draw(st.lists(st.tuples(IDS, PLACES, QUANTITIES, st.booleans()), max_size=8)),
         "levels": draw(
             st.dictionaries(st.tuples(IDS, PLACES, st.integers(0, 1)), QUANTITIES, max_size=25)
         ),

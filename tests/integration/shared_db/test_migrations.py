@@ -79,7 +79,8 @@ def test_every_materialized_view_can_be_refreshed_concurrently(database: Databas
 def test_every_table_and_view_says_what_it_is(database: Database) -> None:
     silent = database.query(
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-        " AND relkind IN ('r', 'v', 'm') AND relname NOT LIKE '%yoyo%' AND relname <> 'schema_views'"
+        " AND relkind IN ('r', 'v', 'm') AND relname NOT LIKE '%yoyo%'"
+        " AND relname <> 'schema_views'"
         " AND obj_description(oid) IS NULL AND NOT EXISTS"
         " (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')"
     )

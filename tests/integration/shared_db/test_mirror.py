@@ -26,9 +26,7 @@ QUICK = Settings(
 
 
 def mirror(odoo: Any, database: Database, settings: Settings = QUICK) -> InventoryMirror:
-    return InventoryMirror(
-        odoo, SharedDb(database.sync_url), SharedDb(database.sync_url), settings
-    )
+    return InventoryMirror(odoo, SharedDb(database.sync_url), SharedDb(database.sync_url), settings)
 
 
 def follow(odoo: Any, database: Database, seconds: float = 0.4) -> Summary:
@@ -107,9 +105,7 @@ def test_a_commit_arrives_with_its_total_its_event_and_its_alert(
     assert low["payload"] == {"opened": [1], "closed": []}
 
 
-def test_a_change_that_no_alert_shows_refreshes_nothing(
-    odoo: FakeOdoo, database: Database
-) -> None:
+def test_a_change_that_no_alert_shows_refreshes_nothing(odoo: FakeOdoo, database: Database) -> None:
     follow(odoo, database)
     refreshed_at = database.value("SELECT alerts_refreshed_at FROM sync_cursors")
     odoo.commit(("stock_level", "1:8:5", level("1:8:5", "60")))
@@ -181,7 +177,9 @@ def test_bad_rows_are_set_aside_with_their_reason_and_the_rest_is_kept(
     assert "no name in any language" in rejects["product", "10"]
     assert "NUL" in rejects["product", "12"]
     assert "finite" in rejects["stock_level", "11:8:0"]
-    assert database.value("SELECT name_en FROM shared_medications WHERE id = 11") == long_name[:2000]
+    assert (
+        database.value("SELECT name_en FROM shared_medications WHERE id = 11") == long_name[:2000]
+    )
     assert database.value("SELECT stock_quantity FROM shared_medications WHERE id = 15") == Decimal(
         "1000000000.000000001"
     )
@@ -376,7 +374,9 @@ def test_staleness_can_be_told_while_nothing_happens(odoo: FakeOdoo, database: D
     running._take(odoo.page(odoo._head(), 10))
     running._store.close()
     assert database.value("SELECT fresh_at FROM sync_cursors") > before
-    assert database.value("SELECT count(*) FROM change_events WHERE kind = 'inventory.changed'") == 0
+    assert (
+        database.value("SELECT count(*) FROM change_events WHERE kind = 'inventory.changed'") == 0
+    )
 
 
 def test_consumables_and_other_peoples_entities_are_passed_over(

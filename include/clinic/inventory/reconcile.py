@@ -1,0 +1,443 @@
+"""Compare the mirror with Odoo's own figures; report every difference with its cause, and heal it.
+
+The quantities are read by Odoo's ORM, not by the change feed: a fault in the feed must not hide
+itself. What changes meanwhile is no drift. So for each kind of record:
+
+1. note the mirror's cursor ``c``;
+2. read Odoo (seconds), and compare with the mirror: what differs is a candidate;
+3. lock the mirror's cursor, read the feed from ``c`` to its end, and compare the candidates again.
+
+A record that the feed names since ``c`` is under way and will be written anew. One that it does not
+name has not changed since ``c``: what was read in 2 is its value, the mirror should have it, and a
+difference is drift. Healing happens under the same lock. Nothing has to wait, and the mirror may
+run, or not.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final, Protocol
+
+from clinic.errors import PermanentError, TransientError
+from clinic.inventory.changes import ENTITIES, Batch, Decoded, Key, Row, decode, parse_key
+from clinic.inventory.mirror import Feed, Progress, Refresh, Rows, write_batches
+
+log = logging.getLogger(__name__)
+
+PAGE = 5000
+STOCK_USAGES: Final = ["internal", "transit"]
+
+# Odoo's JSON carries quantities as floats: each may be off by its 16th digit, and so may their sum.
+FLOAT_ERROR: Final = Decimal("1e-14")
+
+CENTS: Final = Decimal("0.0001")  # numeric(16, 4)
+
+
+class Odoo(Protocol):
+    """The part of :class:`clinic.clients.odoo.OdooClient` used here."""
+
+    def search_read(  # noqa: D102
+        self, model: str, domain: list[Any], fields: list[str], *, page_size: int = 2000
+    ) -> Iterator[dict[str, Any]]: ...
+
+
+class Store(Rows, Protocol):
+    """The part of :class:`clinic.clients.shared_db.SharedDb` used here."""
+
+    def progress(self) -> Progress: ...  # noqa: D102
+    def lock(self) -> Progress: ...  # noqa: D102
+    def transaction(self, doing: str) -> AbstractContextManager[None]: ...  # noqa: D102
+    def rows(self, entity: str) -> list[dict[str, Any]]: ...  # noqa: D102
+    def wrong_totals(self) -> list[dict[str, Any]]: ...  # noqa: D102
+    def set_aside_reasons(self) -> dict[tuple[str, str], str]: ...  # noqa: D102
+    def touch_alerts(self) -> None: ...  # noqa: D102
+    def refresh_alerts(self) -> Refresh | None: ...  # noqa: D102
+    def announce(self, kind: str, payload: Mapping[str, Any]) -> int: ...  # noqa: D102
+    def reconciled(self, *, rows_compared: int, drifted: int) -> None: ...  # noqa: D102
+    def report_drift(  # noqa: D102
+        self,
+        *,
+        run_id: uuid.UUID,
+        entity: str,
+        record_id: str,
+        odoo_value: Mapping[str, Any] | None,
+        mirror_value: Mapping[str, Any] | None,
+        probable_cause: str,
+        healed: bool,
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One record in which the mirror differs from Odoo; None where there is no record."""
+
+    entity: str
+    key: Key | str
+    odoo: Row | None
+    mirror: Row | None
+    cause: str
+
+    @property
+    def record_id(self) -> str:
+        """The id as the feed writes it."""
+        return ":".join(map(str, self.key)) if isinstance(self.key, tuple) else str(self.key)
+
+
+@dataclass(slots=True)
+class Report:
+    """What a reconcile found, by kind of record."""
+
+    run_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    compared: dict[str, int] = field(default_factory=dict)
+    in_flight: dict[str, int] = field(default_factory=dict)
+    drifted: dict[str, int] = field(default_factory=dict)
+    healed: bool = True
+    took_s: float = 0.0
+
+    @property
+    def drift(self) -> int:
+        """How many records differed."""
+        return sum(self.drifted.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self) | {"run_id": str(self.run_id)}
+
+
+@dataclass(slots=True)
+class _Theirs:
+    """What Odoo has of one entity. ``changed_at`` is the newest change Odoo knows of a record."""
+
+    rows: dict[Key, Row]
+    unreadable: dict[str, str] = field(default_factory=dict)
+    changed_at: dict[Key, datetime] = field(default_factory=dict)
+
+
+def reconcile(
+    odoo: Odoo,
+    feed: Feed,
+    store: Store,
+    *,
+    threshold: int = 20,
+    dry_run: bool = False,
+    page_size: int = 2000,
+    clock: Callable[[], float] = time.monotonic,
+) -> Report:
+    """Compare everything, write a row of ``drift_reports`` a difference, and heal it.
+
+    Args:
+        odoo: Odoo's ORM.
+        feed: Odoo's change feed, to tell what is under way.
+        store: The shared database.
+        threshold: More differences than this are not chance; they end in an error.
+        dry_run: Report only.
+        page_size: Records a call to Odoo.
+        clock: As :func:`time.monotonic`.
+
+    Raises:
+        TransientError: Odoo or the shared database could not be read, or the mirror has to be
+            loaded anew first.
+        PermanentError: More than ``threshold`` records differed. They are reported and healed: what
+            made them differ is what a person has to look for.
+    """
+    started = clock()
+    report = Report(healed=not dry_run)
+    for entity in ENTITIES:
+        cursor = _mirrored_up_to(store)
+        theirs = _read_odoo(entity, odoo, feed, page_size)
+        ours = _read_mirror(entity, store)
+        report.compared[entity] = max(len(theirs.rows), len(ours))
+        candidates = _different(entity, theirs, ours)
+        if entity == "movement":
+            _fill_in_movements(theirs, candidates, feed)
+        drifts: list[Drift] = []
+        if candidates or theirs.unreadable:
+            with store.transaction("reconciling"):
+                drifts = _confirm(entity, candidates, theirs, store, feed, cursor, report=report)
+                _write(drifts, store, report, dry_run=dry_run)
+        report.drifted[entity] = len(drifts)
+    with store.transaction("reconciling totals"):
+        generation = store.lock().generation
+        totals = _wrong_totals(store)
+        _write(totals, store, report, dry_run=dry_run)
+        report.drifted["total"] = len(totals)
+        # Cheap, and the only way to be sure that the stored alerts are the right ones.
+        store.touch_alerts()
+        store.reconciled(rows_compared=sum(report.compared.values()), drifted=report.drift)
+    store.refresh_alerts()
+    report.took_s = round(clock() - started, 2)
+    log.info(
+        "reconciled: generation=%d compared=%s in_flight=%s drifted=%s healed=%s took_s=%.2f",
+        generation,
+        report.compared,
+        report.in_flight,
+        report.drifted,
+        report.healed,
+        report.took_s,
+    )
+    if report.drift > threshold:
+        raise PermanentError(
+            f"Reconciling the inventory: {report.drift} records differed from Odoo, more than "
+            f"{threshold}. They are {'only reported (dry run)' if dry_run else 'healed'}; their "
+            f"probable causes are in drift_reports, run_id {report.run_id}. Find what made them "
+            "differ before the next night."
+        )
+    return report
+
+
+def _mirrored_up_to(store: Store) -> str:
+    progress = store.progress()
+    if progress.cursor is None or progress.load_cursor is not None:
+        raise TransientError(
+            "Reconciling the inventory: a full load is not finished. Let sync_inventory finish it."
+        )
+    return progress.cursor
+
+
+def _read_odoo(entity: str, odoo: Odoo, feed: Feed, page_size: int) -> _Theirs:
+    if entity == "stock_level":
+        return _read_sums(odoo, page_size)
+    if entity == "movement":
+        done = odoo.search_read(
+            "stock.move.line", [["state", "=", "done"]], ["id"], page_size=10_000
+        )
+        return _Theirs({line["id"]: {} for line in done})
+    theirs = _Theirs({})
+    for decoded in _states(entity, feed, page_size):
+        theirs.rows.update(decoded.batches[entity].upserts)
+        theirs.unreadable.update({each.record_id: each.reason for each in decoded.rejects})
+    return theirs
+
+
+def _states(entity: str, feed: Feed, page_size: int) -> Iterator[Decoded]:
+    after = None
+    while True:
+        page = feed.state(entity, after, page_size)
+        yield decode(page.changes)
+        after = page.after
+        if after is None:
+            return
+
+
+def _read_sums(odoo: Odoo, page_size: int) -> _Theirs:
+    """Sum Odoo's quants by product, location and lot, as the mirror keeps them."""
+    theirs = _Theirs({})
+    for quant in odoo.search_read(
+        "stock.quant",
+        [["location_id.usage", "in", STOCK_USAGES]],
+        ["product_id", "location_id", "lot_id", "quantity", "reserved_quantity", "write_date"],
+        page_size=page_size,
+    ):
+        product, location, lot = quant["product_id"], quant["location_id"], quant["lot_id"] or 0
+        key = (product, location, lot)
+        row = theirs.rows.setdefault(
+            key,
+            {
+                "medication_id": product,
+                "location_id": location,
+                "lot_id": lot,
+                "quantity": Decimal(0),
+                "reserved_quantity": Decimal(0),
+            },
+        )
+        row["quantity"] += Decimal(quant["quantity"])
+        row["reserved_quantity"] += Decimal(quant["reserved_quantity"])
+        written = datetime.fromisoformat(quant["write_date"]).replace(tzinfo=UTC)
+        theirs.changed_at[key] = max(written, theirs.changed_at.get(key, written))
+    return theirs
+
+
+def _fill_in_movements(theirs: _Theirs, missing: Iterable[Key], feed: Feed) -> None:
+    """Read the values of movements that the mirror lacks: only their ids were compared."""
+    wanted = {key for key in missing if key in theirs.rows}
+    if not wanted:
+        return
+    for decoded in _states("movement", feed, PAGE):
+        upserts = decoded.batches["movement"].upserts
+        for key in wanted & upserts.keys():
+            theirs.rows[key] = upserts[key]
+        theirs.unreadable.update({each.record_id: each.reason for each in decoded.rejects})
+    for key in wanted:
+        if not theirs.rows[key]:  # gone meanwhile, or unreadable
+            del theirs.rows[key]
+
+
+def _read_mirror(entity: str, store: Store) -> dict[Key, Row]:
+    if entity == "stock_level":
+        return {
+            (row["medication_id"], row["location_id"], row["lot_id"]): row
+            for row in store.rows(entity)
+        }
+    return {row["id"]: row for row in store.rows(entity)}
+
+
+def _different(entity: str, theirs: _Theirs, ours: Mapping[Key, Row]) -> set[Key]:
+    only_one = theirs.rows.keys() ^ ours.keys()
+    if entity == "movement":
+        return only_one
+    both = theirs.rows.keys() & ours.keys()
+    return only_one | {key for key in both if not same(theirs.rows[key], ours[key])}
+
+
+def same(theirs: Row, ours: Row) -> bool:
+    """Say whether the mirror's row holds what Odoo's row says.
+
+    >>> same({"quantity": Decimal("0.30000000000000004")}, {"quantity": Decimal("0.3")})
+    True
+    >>> same({"quantity": Decimal("1e-9")}, {"quantity": Decimal("2e-9")})
+    False
+    """
+    return all(_same_value(name, value, ours.get(name)) for name, value in theirs.items())
+
+
+def _same_value(name: str, theirs: Any, ours: Any) -> bool:
+    if isinstance(theirs, Decimal) and isinstance(ours, Decimal):
+        if name in {"list_price", "unit_cost"}:
+            return theirs.quantize(CENTS) == ours.quantize(CENTS)
+        return abs(theirs - ours) <= FLOAT_ERROR * max(abs(theirs), abs(ours))
+    return bool(theirs == ours)
+
+
+def _confirm(
+    entity: str,
+    candidates: set[Key],
+    theirs: _Theirs,
+    store: Store,
+    feed: Feed,
+    cursor: str,
+    *,
+    report: Report,
+) -> list[Drift]:
+    """Compare the candidates again under the lock, without those that are under way."""
+    if store.lock().cursor is None:
+        raise TransientError("Reconciling the inventory: a full load began meanwhile.")
+    under_way = _named_since(entity, cursor, feed)
+    ours = _read_mirror(entity, store)
+    report.in_flight[entity] = len(candidates & under_way)
+    reasons = store.set_aside_reasons()
+    drifts = []
+    for key in sorted(candidates - under_way, key=str):
+        odoo_row, mirror_row = theirs.rows.get(key), ours.get(key)
+        if odoo_row is None and mirror_row is None:
+            continue
+        if odoo_row is not None and mirror_row is not None and same(odoo_row, mirror_row):
+            continue
+        drift = Drift(entity, key, odoo_row, mirror_row, "")
+        reason = theirs.unreadable.get(drift.record_id) or reasons.get((entity, drift.record_id))
+        cause = probable_cause(odoo_row, mirror_row, theirs.changed_at.get(key), reason)
+        drifts.append(Drift(entity, key, odoo_row, mirror_row, cause))
+    return drifts
+
+
+def _named_since(entity: str, cursor: str | None, feed: Feed) -> set[Key]:
+    """Return the records of ``entity`` that the feed names from ``cursor`` to its end."""
+    named: set[Key] = set()
+    while True:
+        page = feed.page(cursor, PAGE)
+        if page.reset:
+            raise TransientError(
+                "Reconciling the inventory: the feed begins anew "
+                f"({page.reason}). Let sync_inventory load everything first."
+            )
+        for change in page.changes:
+            if change.get("entity") == entity:
+                try:
+                    named.add(parse_key(entity, change["id"]))
+                except ValueError:
+                    continue  # the mirror sets it aside
+        cursor = page.cursor
+        if not page.more:
+            return named
+
+
+def probable_cause(
+    odoo: Row | None, mirror: Row | None, changed_at: datetime | None, set_aside: str | None
+) -> str:
+    """Return what most probably made a record differ, for the person who reads the report.
+
+    Args:
+        odoo: Odoo's row, None when Odoo has none.
+        mirror: The mirror's row with ``synced_at``, None when it has none.
+        changed_at: When Odoo last changed the record, if Odoo tells; whole seconds.
+        set_aside: Why the mirror set the record aside, if it did.
+    """
+    if set_aside:
+        return f"set aside by the mirror: {set_aside}"
+    if mirror is None:
+        return "its change never arrived, or its row was deleted in the shared database"
+    if odoo is None:
+        return "its deletion never arrived, or its row was added in the shared database"
+    if changed_at is not None and changed_at > mirror["synced_at"]:
+        return "a change in Odoo never arrived: were the feed's triggers off?"
+    return "its row was changed in the shared database by something else than the mirror"
+
+
+def _wrong_totals(store: Store) -> list[Drift]:
+    drifts = []
+    for row in store.wrong_totals():
+        names = [name for name in row if name != "id" and not name.startswith("right_")]
+        drifts.append(
+            Drift(
+                "total",
+                row["id"],
+                {name: row[f"right_{name}"] for name in names},
+                {name: row[name] for name in names},
+                "shared_medications or its levels were changed by something else than the mirror",
+            )
+        )
+    return drifts
+
+
+def _write(drifts: list[Drift], store: Store, report: Report, *, dry_run: bool) -> None:
+    """Report the differences and heal them, in the transaction that found them."""
+    if not drifts:
+        return
+    refused: set[str] = set()
+    if not dry_run:
+        decoded = Decoded({entity: Batch() for entity in ENTITIES})
+        for drift in drifts:
+            if drift.entity not in decoded.batches or isinstance(drift.key, str):
+                continue
+            if drift.cause.startswith("set aside"):
+                refused.add(drift.record_id)  # an older value is better than none
+                continue
+            batch = decoded.batches[drift.entity]
+            batch.raw[drift.key] = {"entity": drift.entity, "id": drift.record_id}
+            if drift.odoo is None:
+                batch.deletes.add(drift.key)
+            else:
+                batch.upserts[drift.key] = drift.odoo
+        generation = store.lock().generation
+        written = write_batches(
+            store, decoded, generation=generation, has_rejects=False, careful=True
+        )
+        totals = {drift.key for drift in drifts if drift.entity == "total"}
+        medications = written.medications | {key for key in totals if isinstance(key, int)}
+        if medications:
+            store.update_totals(medications)
+        store.announce("inventory.changed", {"medication_ids": sorted(medications), "healed": True})
+    for drift in drifts:
+        healed = not dry_run and drift.record_id not in refused
+        store.report_drift(
+            run_id=report.run_id,
+            entity=drift.entity,
+            record_id=drift.record_id,
+            odoo_value=drift.odoo,
+            mirror_value=drift.mirror,
+            probable_cause=drift.cause,
+            healed=healed,
+        )
+        log.warning(
+            "drift: entity=%s id=%s healed=%s cause=%s",
+            drift.entity,
+            drift.record_id,
+            healed,
+            drift.cause,
+        )
