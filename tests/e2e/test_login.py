@@ -1,0 +1,121 @@
+"""Logging in and out of Airflow through the gateway, as a person does it."""
+
+import time
+
+import httpx
+import pytest
+from e2e.pages import fill_form
+
+pytestmark = pytest.mark.stack
+
+LARGEST_COOKIE = 4096  # bytes of name and value; browsers drop a larger one without a word
+LOGINS = [
+    "demo-farmacia",
+    "demo-medicina",
+    "demo-administracion",
+    "demo-sistemas",
+    "demo-sin-grupo",
+]
+
+
+def airflow_cookies(context, stack_env):
+    return {c["name"]: c for c in context.cookies(stack_env["AIRFLOW_PUBLIC_URL"])}
+
+
+def test_the_form_speaks_spanish_and_its_language_can_be_changed(new_context, stack_env):
+    page = new_context().new_page()
+    page.goto(stack_env["AIRFLOW_PUBLIC_URL"])
+    page.locator("#username").wait_for()
+    assert page.url.startswith(f"{stack_env['KEYCLOAK_PUBLIC_URL']}/realms/clinica-realm/")
+    assert page.locator("html").get_attribute("lang") == "es"
+    assert page.get_by_label("Usuario").is_visible()
+    page.get_by_role("combobox").select_option(label="English")
+    page.get_by_role("button", name="Sign In").wait_for()
+
+
+def test_a_browser_in_any_other_language_gets_spanish(browser, stack_env):
+    context = browser.new_context(ignore_https_errors=True, locale="fr-FR")
+    page = context.new_page()
+    page.goto(stack_env["AIRFLOW_PUBLIC_URL"])
+    page.get_by_role("button", name="Iniciar sesión").wait_for()
+    context.close()
+
+
+def test_a_wrong_password_is_refused_in_words(new_context, stack_env):
+    page = new_context().new_page()
+    page.goto(stack_env["AIRFLOW_PUBLIC_URL"])
+    fill_form(page, "demo-farmacia", "not-the-password")
+    page.get_by_text("Usuario o contraseña incorrectos").first.wait_for()
+    assert page.url.startswith(stack_env["KEYCLOAK_PUBLIC_URL"])
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_each_account_comes_in_with_small_cookies_that_scripts_cannot_read(
+    login, new_context, open_airflow, stack_env, record_property
+):
+    context = new_context()
+    refused = []
+    context.on("response", lambda answer: refused.append(answer) if answer.status >= 500 else None)
+    began = time.monotonic()
+    page = open_airflow(context, login)
+    record_property("login_s", round(time.monotonic() - began, 2))
+    me = context.request.get(f"{stack_env['AIRFLOW_PUBLIC_URL']}/ui/auth/me")
+    assert me.json()["username"] == login
+    cookies = airflow_cookies(context, stack_env)
+    assert {"_token", "_id_token", "_access_token", "_refresh_token"} <= cookies.keys()
+    sizes = {name: len(name) + len(cookie["value"]) for name, cookie in cookies.items()}
+    record_property("cookie_bytes", sum(sizes.values()))
+    assert max(sizes.values()) < LARGEST_COOKIE / 2, sizes
+    assert sum(sizes.values()) < LARGEST_COOKIE, sizes
+    for name, cookie in cookies.items():
+        assert cookie["httpOnly"], name
+        assert cookie["secure"], name
+        assert cookie["sameSite"] == "Lax", name
+    assert refused == []
+    assert page.title()
+
+
+def test_one_login_opens_every_window_of_the_browser(new_context, open_airflow, stack_env):
+    context = new_context()
+    open_airflow(context, "demo-medicina")
+    context.clear_cookies(domain=airflow_cookies(context, stack_env)["_token"]["domain"])
+    page = context.new_page()
+    page.goto(stack_env["AIRFLOW_PUBLIC_URL"])
+    page.get_by_test_id("nav-home-link").wait_for()
+
+
+def test_logging_out_really_logs_out(new_context, open_airflow, stack_env, trust):
+    base = stack_env["AIRFLOW_PUBLIC_URL"]
+    context = new_context()
+    page = open_airflow(context, "demo-farmacia")
+    before = {c["name"]: c["value"] for c in context.cookies(base)}
+    page.get_by_role("button", name="Usuario").click()
+    page.get_by_role("menuitem", name="Cerrar sesión").click()
+    page.get_by_role("dialog").get_by_role("button", name="Confirmar").click()
+
+    page.locator("#username").wait_for()  # Keycloak asks again: its session is gone too
+    assert "_token" not in airflow_cookies(context, stack_env)
+    assert context.request.get(f"{base}/ui/auth/me").status == 401
+    page.goto(base)
+    page.locator("#username").wait_for()
+
+    # Somebody who kept the cookies gets nothing for them.
+    with httpx.Client(verify=trust, base_url=base, cookies=before, timeout=30) as thief:
+        for path in ("/ui/auth/me", "/api/v2/dags", "/api/v2/pools"):
+            assert thief.get(path).status_code in {401, 403}, path
+
+
+def test_the_pages_look_right_on_a_desk_and_on_a_phone(new_context, open_airflow, stack_env, screenshots):
+    for name, size in (("desktop", (1280, 800)), ("phone", (390, 844))):
+        viewport = {"width": size[0], "height": size[1]}
+        page = new_context(viewport=viewport).new_page()
+        page.goto(stack_env["AIRFLOW_PUBLIC_URL"])
+        page.locator("#username").wait_for()
+        page.screenshot(path=screenshots / f"login-{name}.png")
+        for login in ("demo-farmacia", "demo-sistemas"):
+            page = open_airflow(new_context(viewport=viewport), login)
+            page.get_by_text("Te damos la bienvenida").wait_for()
+            page.wait_for_timeout(1000)  # its panels ask one after the other
+            page.screenshot(path=screenshots / f"airflow-{login}-{name}.png")
+            assert page.get_by_text("404 Not Found").count() == 0
+    assert len(list(screenshots.glob("*.png"))) >= 6
