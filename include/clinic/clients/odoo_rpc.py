@@ -10,6 +10,7 @@ Source: https://www.odoo.com/documentation/19.0/developer/reference/external_rpc
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import logging
 import socket
@@ -105,7 +106,7 @@ class OdooRpc:
                         protocol="jsonrpc+ssl" if parts.scheme == "https" else "jsonrpc",
                         port=parts.port or (443 if parts.scheme == "https" else 80),
                         timeout=timeout_s,
-                        opener=_opener(parts.hostname, ca_file),
+                        opener=_Opener(parts.hostname, ca_file),
                     )
                     self._odoo.login(database, login, password)
         except PermanentError as error:
@@ -180,7 +181,8 @@ def _as_clinic_error(doing: str) -> Iterator[None]:
         match error.reason:
             case ConnectionRefusedError() | socket.gaierror():
                 raise NotAppliedError(
-                    f"{doing}: Odoo cannot be reached ({error.reason})."
+                    f"{doing}: Odoo cannot be reached ({error.reason}). Is it running? See "
+                    f"`make status`."
                 ) from error
             case ssl.SSLCertVerificationError():
                 raise PermanentError(
@@ -213,13 +215,28 @@ def _of_rpc_error(doing: str, error: odoorpc.error.RPCError) -> TransientError |
     return PermanentError(f"{doing}: {message}. Trying again cannot help.")
 
 
-def _opener(host: str, ca_file: str | None) -> urllib.request.OpenerDirector:
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPCookieProcessor(CookieJar())]
-    if host in _LOOPBACK:
-        # A proxy cannot reach this machine's own loopback.
-        handlers.append(urllib.request.ProxyHandler({}))
-    if ca_file:
-        handlers.append(
-            urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file))
-        )
-    return urllib.request.build_opener(*handlers)
+class _Opener:
+    """Opens an address for odoorpc, and closes it: odoorpc leaves that to the garbage collector.
+
+    Args:
+        host: Whom it will talk to.
+        ca_file: The certificate authority to trust; None for the system's.
+    """
+
+    def __init__(self, host: str, ca_file: str | None) -> None:
+        handlers: list[urllib.request.BaseHandler] = [
+            urllib.request.HTTPCookieProcessor(CookieJar())
+        ]
+        if host in _LOOPBACK:
+            # A proxy cannot reach this machine's own loopback.
+            handlers.append(urllib.request.ProxyHandler({}))
+        if ca_file:
+            handlers.append(
+                urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file))
+            )
+        self._director = urllib.request.build_opener(*handlers)
+
+    def open(self, request: urllib.request.Request, timeout: float) -> io.BytesIO:
+        """Return the answer's whole body."""
+        with self._director.open(request, timeout=timeout) as response:
+            return io.BytesIO(response.read())

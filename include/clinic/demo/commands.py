@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import stamina
 import stamina.instrumentation
 import typer
 from rich.console import Console
