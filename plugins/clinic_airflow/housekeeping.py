@@ -1,0 +1,139 @@
+"""Keeping Airflow's own database and log files small.
+
+A ``@continuous`` DAG makes a run every few minutes: about 100,000 rows a year in dag_run and in
+each of the tables that hang on it, and as many log files.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import psycopg
+from airflow.sdk import BaseHook, Connection, conf
+from clinic.errors import PermanentError, TransientError
+
+log = logging.getLogger(__name__)
+
+# What runs leave behind. Not among them: dag and dag_version (few, and the DAG list stands on
+# them), and trigger (a deferred task is waiting for each).
+TABLES: Final = (
+    "asset_event",
+    "callback",
+    "dag_run",
+    "deadline",
+    "import_error",
+    "job",
+    "log",
+    "revoked_token",
+    "task_instance",
+    "task_instance_history",
+    "task_reschedule",
+    "task_state_store",
+    "xcom",
+)
+
+UNFINISHED_SQL: Final = """
+SELECT DISTINCT dag_id FROM dag_run
+WHERE state IN ('queued', 'running') AND coalesce(start_date, queued_at) < %s
+"""
+
+
+def clean_metadata(conn_id: str, keep_days: int, timeout_s: float = 1500) -> None:
+    """Delete what runs older than ``keep_days`` left in Airflow's database, a thousand rows a time.
+
+    The newest run of each DAG stays. A DAG that has a run which began before that and still goes on
+    is left alone altogether, and named in the log.
+
+    Args:
+        conn_id: The connection to Airflow's own database, as a role that may delete there.
+        keep_days: How many days to keep, at least 1.
+        timeout_s: How long the command may take.
+
+    Raises:
+        TransientError: The database is out of reach, or the command did not succeed.
+        PermanentError: ``keep_days`` is not at least 1.
+    """
+    if keep_days < 1:
+        raise PermanentError(f"keep_days must be at least 1, got {keep_days}")
+    before = datetime.now(UTC) - timedelta(days=keep_days)
+    connection = BaseHook.get_connection(conn_id)
+    unfinished = _unfinished(connection, before)
+    if unfinished:
+        log.warning(
+            "left alone, because of runs that go on for more than %d days: %s",
+            keep_days,
+            ", ".join(unfinished),
+        )
+    command = [sys.executable, "-m", "airflow", "db", "clean", "--yes", "--skip-archive"]
+    command += ["--tables", ",".join(TABLES), "--batch-size", "1000", "--error-on-cleanup-failure"]
+    command += ["--clean-before-timestamp", before.isoformat()]
+    if unfinished:
+        command += ["--exclude-dag-ids", ",".join(unfinished)]
+    # A task of Airflow 3 has no access to the database of Airflow; a command of its own has, when
+    # it is told the address, and when it does not take itself for a task.
+    environment = {
+        name: value for name, value in os.environ.items() if name != "_AIRFLOW_PROCESS_CONTEXT"
+    }
+    environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = _address(connection, "postgresql+psycopg2")
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TransientError(
+            f"airflow db clean: not done after {timeout_s:.0f} s. What it deleted stays deleted; "
+            "trying again goes on."
+        ) from error
+    for line in (done.stdout + done.stderr).splitlines():
+        log.info("airflow db clean: %s", line)
+    if done.returncode:
+        raise TransientError(
+            f"airflow db clean: exit status {done.returncode}; its own words are above in this log."
+        )
+
+
+def _unfinished(connection: Connection, before: datetime) -> list[str]:
+    try:
+        with psycopg.connect(_address(connection, "postgresql"), connect_timeout=10) as database:
+            database.execute("SET statement_timeout = '60s'")
+            return sorted(row[0] for row in database.execute(UNFINISHED_SQL, (before,)))
+    except psycopg.OperationalError as error:
+        raise TransientError(f"Reading Airflow's database: {error}") from error
+
+
+def _address(connection: Connection, scheme: str) -> str:
+    login, password = quote(connection.login or "", safe=""), quote(connection.password or "", "")
+    port = connection.port or 5432
+    return f"{scheme}://{login}:{password}@{connection.host}:{port}/{connection.schema}"
+
+
+def clean_logs(keep_days: int, folder: Path | None = None) -> int:
+    """Delete log files not written to for ``keep_days``, then empty folders; return how many files.
+
+    The log of a running task is written to, so that it stays.
+    """
+    if keep_days < 1:
+        raise PermanentError(f"keep_days must be at least 1, got {keep_days}")
+    folder = folder or Path(conf.get("logging", "base_log_folder"))
+    before = time.time() - timedelta(days=keep_days).total_seconds()
+    deleted = 0
+    for path, folders, files in folder.walk(top_down=False):
+        for name in files:
+            file = path / name
+            if not file.is_symlink() and name.endswith(".log") and file.stat().st_mtime < before:
+                file.unlink()
+                deleted += 1
+        is_old = path != folder and path.stat().st_mtime < before
+        if is_old and not any(path.iterdir()):
+            path.rmdir()
+        del folders
+    log.info("log files deleted: %d under %s", deleted, folder)
+    return deleted
