@@ -1,1 +1,1 @@
-from . import changes
+from . import changes as changes

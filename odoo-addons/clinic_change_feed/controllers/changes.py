@@ -23,7 +23,12 @@ class ClinicChanges(http.Controller):
     """The stream's door."""
 
     @http.route(
-        "/clinic/changes/stream", type="http", auth="bearer", methods=["GET"], save_session=False, readonly=False
+        "/clinic/changes/stream",
+        type="http",
+        auth="bearer",
+        methods=["GET"],
+        save_session=False,
+        readonly=False,
     )
     def stream(self, cursor=None, limit="1000", **_ignored):
         """Open a stream of pages, one a line.
@@ -38,10 +43,14 @@ class ClinicChanges(http.Controller):
         """
         if config["workers"] and not odoo.evented:
             # A prefork worker serves one request at a time and is killed at its time limit.
-            return _refuse(421, f"Streams are served on the evented port ({config['gevent_port']}), not here")
+            return _refuse(
+                421, f"Streams are served on the evented port ({config['gevent_port']}), not here"
+            )
         scheme, _space, secret = request.httprequest.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secret.strip():
-            return _refuse(401, "Send an API key: Authorization: bearer KEY", [("WWW-Authenticate", "Bearer")])
+            return _refuse(
+                401, "Send an API key: Authorization: bearer KEY", [("WWW-Authenticate", "Bearer")]
+            )
         changes = request.env["clinic.change"]
         try:
             changes.check_access("read")
@@ -49,11 +58,15 @@ class ClinicChanges(http.Controller):
             return _refuse(403, "This user is not a reader of the change feed")
         try:
             changes._checked_cursor(cursor or None)
-            number = changes._checked_limit(int(limit) if limit.isdecimal() and limit.isascii() else limit)
+            number = changes._checked_limit(
+                int(limit) if limit.isdecimal() and limit.isascii() else limit
+            )
         except UserError as error:
             return _refuse(400, str(error))
         key_id = find_key(request.env.cr, request.env.uid, secret.strip())
-        sock = request.httprequest._HTTPRequest__environ["socket"]  # as Odoo's own websocket takes it
+        sock = request.httprequest._HTTPRequest__environ[
+            "socket"
+        ]  # as Odoo's own websocket takes it
         tune(sock)
         listener = Listener(sock, key_id)
         hub = Hub.join(request.db, listener)
@@ -63,10 +76,14 @@ class ClinicChanges(http.Controller):
         group = request.env.ref("clinic_change_feed.group_reader")
         reading = Reading(cursor or None, number, changes._entities(), group.id)
         # The body is a generator: it runs after Odoo has given this request's database cursor back.
-        response = http.Response(lines(hub, listener, reading), headers=_NDJSON, direct_passthrough=True)
+        response = http.Response(
+            lines(hub, listener, reading), headers=_NDJSON, direct_passthrough=True
+        )
         response.call_on_close(lambda: hub.leave(listener))  # also when the body was never begun
         return response
 
 
 def _refuse(status, message, headers=()):
-    return request.make_json_response({"error": message}, headers=[("Cache-Control", "no-store"), *headers], status=status)
+    return request.make_json_response(
+        {"error": message}, headers=[("Cache-Control", "no-store"), *headers], status=status
+    )

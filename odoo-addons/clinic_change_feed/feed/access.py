@@ -13,8 +13,14 @@ def find_key(cr, uid, secret):
         uid: the user that Odoo found for the key.
         secret: the key as it was sent.
     """
-    cr.execute("SELECT id, key FROM res_users_apikeys WHERE user_id = %s AND index = %s", (uid, secret[:INDEX_SIZE]))
-    return next((key_id for key_id, hashed in cr.fetchall() if KEY_CRYPT_CONTEXT.verify(secret, hashed)), None)
+    cr.execute(
+        "SELECT id, key FROM res_users_apikeys WHERE user_id = %s AND index = %s",
+        (uid, secret[:INDEX_SIZE]),
+    )
+    return next(
+        (key_id for key_id, hashed in cr.fetchall() if KEY_CRYPT_CONTEXT.verify(secret, hashed)),
+        None,
+    )
 
 
 def valid_keys(cr, key_ids, group_id):
@@ -25,4 +31,7 @@ def valid_keys(cr, key_ids, group_id):
         key_ids: ids of `res.users.apikeys`.
         group_id: id of the readers' group.
     """
-    return {row["id"] for row in rows(cr, "keys.sql", {"key_ids": sorted(key_ids), "group_id": group_id})}
+    return {
+        row["id"]
+        for row in rows(cr, "keys.sql", {"key_ids": sorted(key_ids), "group_id": group_id})
+    }

@@ -32,8 +32,20 @@ def read_page(cr, entities, cursor, limit, until=None):
     reason = _reset_reason(cursor, epoch, now, int(moment["floor"] or 0))
     if reason:
         return _page(Cursor(epoch, now), reason=reason)
+    return read_between(cr, entities, cursor, cursor.until or until or now, limit)
+
+
+def read_between(cr, entities, cursor, until, limit):
+    """Return the page of what one snapshot sees and the cursor's does not.
+
+    Args:
+        cr: database cursor.
+        entities: the entities to show, in the order of the page.
+        cursor: a `Cursor` of this database's life.
+        until: the `Snapshot` to read up to; the cursor's own, if it has one.
+        limit: at most so many outbox rows.
+    """
     since = cursor.since
-    until = cursor.until or until or now
     position = (cursor.xid, cursor.row_id) if cursor.until else (0, -1)
     new_position = max(position, (since.xmax, -1))
     found = rows(
@@ -52,8 +64,9 @@ def read_page(cr, entities, cursor, limit, until=None):
     changes = _newest_state(cr, entities, found)
     if found and found[0]["rows_read"] == limit:
         last = found[0]
-        return _page(Cursor(epoch, since, until, int(last["last_xid"]), last["last_id"]), changes, more=True)
-    return _page(Cursor(epoch, until), changes)
+        following = Cursor(cursor.epoch, since, until, int(last["last_xid"]), last["last_id"])
+        return _page(following, changes, more=True)
+    return _page(Cursor(cursor.epoch, until), changes)
 
 
 def read_state(cr, entity, after, limit):

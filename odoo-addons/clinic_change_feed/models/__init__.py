@@ -1,1 +1,2 @@
-from . import clinic_change, res_company
+from . import clinic_change as clinic_change
+from . import res_company as res_company

@@ -15,7 +15,6 @@ from ..stream.listener import tune
 _logger = logging.getLogger(__name__)
 
 KEEP_DAYS = 7
-BATCH = 20_000
 
 
 class ClinicChange(models.Model):
@@ -26,6 +25,8 @@ class ClinicChange(models.Model):
     _auto = False  # xid8, "char" and jsonb are no types of the ORM: sql/outbox.sql makes the table
     _log_access = False
     _order = "id"
+
+    _prune_batch = 20_000
 
     entity = fields.Char(readonly=True)
     res_id = fields.Integer("Record", readonly=True)
@@ -56,7 +57,9 @@ class ClinicChange(models.Model):
         self.check_access("read")
         if request:
             tune(request.httprequest._HTTPRequest__environ.get("socket"))
-        return read_page(self.env.cr, self._entities(), self._checked_cursor(cursor), self._checked_limit(limit))
+        return read_page(
+            self.env.cr, self._entities(), self._checked_cursor(cursor), self._checked_limit(limit)
+        )
 
     @api.model
     def state(self, entity, after=None, limit=1000):
@@ -75,14 +78,20 @@ class ClinicChange(models.Model):
         found = next((known for known in self._entities() if known.name == entity), None)
         if found is None:
             names = ", ".join(known.name for known in self._entities())
-            raise UserError(self.env._("There is no entity %(name)r. There are: %(names)s", name=entity, names=names))
+            raise UserError(
+                self.env._(
+                    "There is no entity %(name)r. There are: %(names)s", name=entity, names=names
+                )
+            )
         if after is not None and not isinstance(after, str):
             raise UserError(self.env._("`after` is the text that the answer before gave, or null"))
         try:
             return read_state(self.env.cr, found, after, self._checked_limit(limit))
         except ValueError as error:
             raise UserError(
-                self.env._("`after` is not a key of %(entity)s: %(after).40r", entity=entity, after=after)
+                self.env._(
+                    "`after` is not a key of %(entity)s: %(after).40r", entity=entity, after=after
+                )
             ) from error
 
     @api.model
@@ -146,11 +155,11 @@ class ClinicChange(models.Model):
                  WHERE xid < (SELECT max(ended_below) FROM clinic_change_mark WHERE pruned)
                  ORDER BY xid LIMIT %s)
             """,
-            (BATCH,),
+            (self._prune_batch,),
         )
         deleted = cr.rowcount
         cr.execute(
             "DELETE FROM clinic_change_mark WHERE at < (SELECT max(at) FROM clinic_change_mark WHERE pruned)"
         )
         _logger.info("clinic_change: %d rows pruned", deleted)
-        return deleted, deleted == BATCH
+        return deleted, deleted == self._prune_batch

@@ -16,5 +16,7 @@ class ResCompany(models.Model):
         companies = super().create(vals_list)
         reader = self.env.ref("clinic_change_feed.user_feed", raise_if_not_found=False)
         if reader:
-            reader.sudo().write({"company_ids": [Command.link(company.id) for company in companies]})
+            reader.sudo().write(
+                {"company_ids": [Command.link(company.id) for company in companies]}
+            )
         return companies

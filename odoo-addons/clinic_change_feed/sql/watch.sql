@@ -15,31 +15,32 @@ $$;
 --   shown    the columns of the table that the feed shows (or that lead to what it shows). An UPDATE that
 --            changes none of them writes nothing.
 --   events   which statements matter
---   res_id   SQL for the entity's record id; `r` is the changed row (id and the shown columns)
---   keys     SQL for a jsonb array of integers, instead of res_id
---   via      SQL appended after the changed rows, to join other tables
---   rows     SQL condition: the rows that the feed shows at all
---
--- Old and new rows are compared by EXCEPT, never by a join: PL/pgSQL keeps the plan of the first execution,
--- and a nested loop planned for one row would be quadratic in a later statement of 20,000 rows. EXCEPT is
--- hashed or sorted, and treats NULLs as equal.
+--   keys     SQL for what identifies the entity: an integer (res_id) or a jsonb array of integers (keys). In it
+--            `r` is the changed row (id and the shown columns), or with `via` only its id.
+--   via      SQL appended after the changed rows `r(id)`, to join other tables
+--   rows     SQL condition on `r`: the rows that the feed shows at all
 --
 -- Where a row can leave what is shown (`rows`) or change its identity (`keys`), the old side counts too.
+--
+-- Two things keep this cheap. Old and new rows are compared by EXCEPT, never by a join: PL/pgSQL keeps the plan of
+-- the first execution, and a nested loop planned for one row would be quadratic in a later statement of 20,000.
+-- EXCEPT is hashed or sorted, and takes NULLs as equal. And the comparison is a query apart: most statements
+-- change nothing that is shown, and then no table has been opened.
 CREATE OR REPLACE FUNCTION clinic_change_watch(
     watched regclass,
     entity text,
     shown text [],
     events text [] DEFAULT '{INSERT,UPDATE,DELETE}',
-    res_id text DEFAULT 'r.id',
-    keys text DEFAULT 'NULL::jsonb',
+    keys text DEFAULT 'r.id',
     via text DEFAULT '',
     rows text DEFAULT 'true'
 ) RETURNS void LANGUAGE plpgsql AS $watch$
 DECLARE
     home constant text := quote_ident(current_schema());
-    bare constant text := (SELECT c.relname FROM pg_class AS c WHERE c.oid = watched);
-    name constant text := clinic_change_watch_name(bare, entity);
-    two_sided constant boolean := rows <> 'true' OR keys <> 'NULL::jsonb';
+    name constant text := clinic_change_watch_name((SELECT c.relname FROM pg_class AS c WHERE c.oid = watched), entity);
+    composite constant boolean := keys LIKE 'jsonb%';
+    identity constant text := CASE WHEN via = '' THEN keys ELSE 'r.id' END;
+    identity_type constant text := CASE WHEN via = '' AND composite THEN 'jsonb' ELSE 'integer' END;
     columns constant text := (
         SELECT string_agg('r.' || quote_ident(c.name), ', ')
           FROM (SELECT 'id' AS name UNION SELECT unnest(shown)) AS c
@@ -47,30 +48,36 @@ DECLARE
     new_rows constant text := format('SELECT %s FROM n_rows AS r WHERE %s', columns, rows);
     old_rows constant text := format('SELECT %s FROM o_rows AS r WHERE %s', columns, rows);
     changed text := format('(%s) EXCEPT (%s)', new_rows, old_rows);
-    insertion text;
     event text;
 BEGIN
-    IF two_sided THEN
+    IF rows <> 'true' OR composite THEN
         changed := format('(%s) UNION ALL ((%s) EXCEPT (%s))', changed, old_rows, new_rows);
     END IF;
-    insertion := format('INSERT INTO %s.clinic_change (entity, op, res_id, keys) SELECT DISTINCT %L, ', home, entity)
-        || '%L::"char", ' || res_id || ', ' || keys || ' FROM (%s) AS r ' || via;
     EXECUTE format(
         $make$
         CREATE OR REPLACE FUNCTION %1$s.%2$I() RETURNS trigger LANGUAGE plpgsql
         SET search_path FROM CURRENT AS $body$
+        DECLARE
+            touched %3$s [];
         BEGIN
-            IF TG_OP = 'UPDATE' THEN %3$s;
-            ELSIF TG_OP = 'INSERT' THEN %4$s;
-            ELSE %5$s;
+            IF TG_OP = 'UPDATE' THEN touched := ARRAY(SELECT %4$s FROM (%5$s) AS r);
+            ELSIF TG_OP = 'INSERT' THEN touched := ARRAY(SELECT %4$s FROM (%6$s) AS r);
+            ELSE touched := ARRAY(SELECT %4$s FROM (%7$s) AS r);
             END IF;
+            IF touched = '{}' THEN
+                RETURN NULL;
+            END IF;
+            INSERT INTO clinic_change (entity, op, %8$I)
+            SELECT DISTINCT %9$L, left(TG_OP, 1)::"char", %10$s FROM unnest(touched) AS r(id) %11$s;
             IF FOUND THEN
                 PERFORM pg_notify('clinic_change', ''); -- equal ones are folded into one a transaction
             END IF;
             RETURN NULL;
         END $body$
         $make$,
-        home, name, format(insertion, 'U', changed), format(insertion, 'I', new_rows), format(insertion, 'D', old_rows)
+        home, name, identity_type, identity, changed, new_rows, old_rows,
+        CASE WHEN composite THEN 'keys' ELSE 'res_id' END,
+        entity, CASE WHEN via = '' THEN 'r.id' ELSE keys END, via
     );
     FOREACH event IN ARRAY '{INSERT,UPDATE,DELETE}'::text [] LOOP
         EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', name || '_' || lower(left(event, 3)), watched);

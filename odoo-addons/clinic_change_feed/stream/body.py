@@ -6,7 +6,6 @@ import time
 from typing import NamedTuple
 
 import psycopg2
-
 from odoo.sql_db import PoolError
 
 from .hub import Hub
@@ -51,22 +50,30 @@ def lines(hub, listener, reading):
     """
     cursor = reading.cursor
     ends_at = time.monotonic() + LIFE_S
-    beat_at = time.monotonic()  # the first page goes out even when it is empty: the client sees that it is heard
+    beat_at = (
+        time.monotonic()
+    )  # the first page goes out even when it is empty: the client sees that it is heard
     away_since = None
     try:
         while not Hub.stopping and time.monotonic() < ends_at:
             page = None
             try:
-                page = hub.next_page(listener, cursor, reading.limit, reading.entities, reading.group_id)
+                page = hub.next_page(
+                    listener, cursor, reading.limit, reading.entities, reading.group_id
+                )
                 if page is None:
-                    _logger.info("clinic_change: a stream ends, its API key no longer opens the feed")
+                    _logger.info(
+                        "clinic_change: a stream ends, its API key no longer opens the feed"
+                    )
                     return
                 away_since = None
                 cursor = page.cursor
             except (psycopg2.OperationalError, psycopg2.InterfaceError, PoolError) as error:
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > PATIENCE_S:
-                    _logger.warning("clinic_change: a stream ends, the database stays away (%s)", error)
+                    _logger.warning(
+                        "clinic_change: a stream ends, the database stays away (%s)", error
+                    )
                     return
             now = time.monotonic()
             if page is not None and (not page.empty or page.reset or now >= beat_at):

@@ -8,7 +8,6 @@ import time
 from typing import NamedTuple
 
 import psycopg2
-
 from odoo.service.server import CommonServer
 from odoo.sql_db import connection_info_for, db_connect
 
@@ -76,7 +75,9 @@ class Hub:
             hub = cls._hubs.get(dbname)
             if hub is None:
                 hub = cls._hubs[dbname] = cls(dbname)
-                threading.Thread(target=hub._run, name=f"clinic_change.{dbname}", daemon=True).start()
+                threading.Thread(
+                    target=hub._run, name=f"clinic_change.{dbname}", daemon=True
+                ).start()
             hub.listeners.add(listener)
             return hub
 
@@ -130,7 +131,11 @@ class Hub:
         slot = self._slots.setdefault((cursor, limit), _Slot())
         with slot.lock:
             page = slot.page
-            if page is None or page.generation < wanted or time.monotonic() - page.read_at > SHARED_S:
+            if (
+                page is None
+                or page.generation < wanted
+                or time.monotonic() - page.read_at > SHARED_S
+            ):
                 page = slot.page = self._read(cursor, limit, entities, group_id, wanted)
         while len(self._slots) > SHARED_PAGES:
             self._slots.pop(next(iter(self._slots)), None)
@@ -142,10 +147,17 @@ class Hub:
 
     def _read(self, cursor, limit, entities, group_id, wanted):
         with self._readers:
-            generation = self.generation  # before the transaction: it sees all that was announced so far
+            generation = (
+                self.generation
+            )  # before the transaction: it sees all that was announced so far
             position = Cursor.decode(cursor) if cursor else None
             until = None
-            if position and self._latest and self._latest[0] >= wanted and self._latest[1].covers(position.since):
+            if (
+                position
+                and self._latest
+                and self._latest[0] >= wanted
+                and self._latest[1].covers(position.since)
+            ):
                 until = self._latest[1]
                 generation = self._latest[0]
             with db_connect(self.dbname).cursor() as cr:
@@ -202,12 +214,14 @@ class Hub:
 
     def _connect(self):
         _name, info = connection_info_for(self.dbname)
-        connection = psycopg2.connect(**{
-            **info,
-            "application_name": "clinic_change listen",
-            "connect_timeout": 10,
-            "keepalives_idle": 30,
-        })
+        connection = psycopg2.connect(
+            **{
+                **info,
+                "application_name": "clinic_change listen",
+                "connect_timeout": 10,
+                "keepalives_idle": 30,
+            }
+        )
         connection.autocommit = True  # inside a transaction LISTEN would hear nothing
         with connection.cursor() as cr:
             cr.execute(f"LISTEN {CHANNEL}")

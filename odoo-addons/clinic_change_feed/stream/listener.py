@@ -100,4 +100,6 @@ def tune(sock):
     """
     if sock is not None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL_S * 1000)  # https://datatracker.ietf.org/doc/html/rfc5482
+        sock.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL_S * 1000
+        )  # https://datatracker.ietf.org/doc/html/rfc5482
