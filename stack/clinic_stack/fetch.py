@@ -17,7 +17,7 @@ from clinic_stack.progress import Progress
 
 KEYCLOAK_VERSION = "26.7.3"
 KEYCLOAK_SHA256 = "77657f30b7e90d70f727712ce1c967f430fd6a5e9f458d32d8c6df0635345f47"
-KEYCLOAK_BUILD = ("--db=postgres", "--cache=local", "--health-enabled=true", "--metrics-enabled=true")
+KEYCLOAK_BUILD = ("--db=postgres", "--health-enabled=true", "--metrics-enabled=true")
 COPY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
 
 COMPLETE = ".complete"

@@ -52,6 +52,8 @@ def _common_settings() -> dict[str, object]:
         "KC_HTTP_ENABLED": "true",
         "KC_HTTP_HOST": "127.0.0.1",
         "KC_HTTP_MANAGEMENT_HOST": "127.0.0.1",
+        # One node: without this it would look for others, and listen for them on every interface.
+        "KC_CACHE": "local",
         "KC_LOG_CONSOLE_COLOR": "false",
         "JAVA_OPTS_KC_HEAP": "-Xms64m -Xmx512m",
         # A small start-up beats peak speed for a handful of people.
