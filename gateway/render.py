@@ -90,7 +90,7 @@ def render(
         loader=jinja2.FileSystemLoader(HERE),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 (YAML; what goes into HTML is a domain and a port)
+        autoescape=False,  # YAML; what goes into the pages is a domain and a port
     )
     context: dict[str, Any] = {"domain": domain, "public_port": public_port}
     pages = {

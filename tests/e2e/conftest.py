@@ -56,7 +56,7 @@ def browser(stack_env) -> Iterator[Browser]:
 
 @pytest.fixture
 def new_context(browser) -> Iterator[Callable[..., BrowserContext]]:
-    """Browser windows that know nothing of one another. The chain of trust has a test of its own."""
+    """Browser windows that know nothing of one another. Trust has a test of its own."""
     contexts: list[BrowserContext] = []
 
     def make(**options) -> BrowserContext:

@@ -11,8 +11,8 @@ ADMINISTRACION, SISTEMAS = "demo-administracion", "demo-sistemas"
 NOBODY = "demo-sin-grupo"
 EVERYBODY = [MEDICINA, FARMACIA, ADMINISTRACION, SISTEMAS, NOBODY]
 
-# A body that Airflow refuses with 422, but only after it has asked whether the person may do this at all: what
-# each account may write is seen without writing anything.
+# A body that Airflow refuses with 422, but only after it has asked whether the person may do this
+# at all: what each account may write is seen without writing anything.
 UNREADABLE = {"logical_date": "not a date", "value": {"not": "text"}, "slots": "not a number"}
 MAY = {200, 204, 404, 409, 422}
 
@@ -86,10 +86,7 @@ def test_each_account_may_do_what_its_group_may_and_nothing_else(login, session_
     for method, path, allowed in MATRIX:
         body = {} if method == "GET" else {"data": UNREADABLE}
         status = request.fetch(stack_env["AIRFLOW_PUBLIC_URL"] + path, method=method, **body).status
-        if login in allowed:
-            right = status in MAY
-        else:
-            right = status == 403
+        right = status in MAY if login in allowed else status == 403
         if not right:
             wrong.append(f"{method} {path}: {status}, {'may' if login in allowed else 'may not'}")
     assert wrong == []

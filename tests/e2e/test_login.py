@@ -105,7 +105,9 @@ def test_logging_out_really_logs_out(new_context, open_airflow, stack_env, trust
             assert thief.get(path).status_code in {401, 403}, path
 
 
-def test_the_pages_look_right_on_a_desk_and_on_a_phone(new_context, open_airflow, stack_env, screenshots):
+def test_the_pages_look_right_on_a_desk_and_on_a_phone(
+    new_context, open_airflow, stack_env, screenshots
+):
     for name, size in (("desktop", (1280, 800)), ("phone", (390, 844))):
         viewport = {"width": size[0], "height": size[1]}
         page = new_context(viewport=viewport).new_page()

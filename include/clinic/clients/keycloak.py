@@ -69,7 +69,7 @@ class KeycloakRealmAdmin:
                     raise self._refused(doing) from e
                 raise
 
-    # -- HTTP ------------------------------------------------------------------------------------
+    # -- HTTP -------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
@@ -120,7 +120,7 @@ class KeycloakRealmAdmin:
             raise PermanentError(f"{doing}: Keycloak answers {status} {message}")
         return response.json() if response.content and method in {"get", "post"} else None
 
-    # -- Reading -----------------------------------------------------------------------------------
+    # -- Reading ----------------------------------------------------------------------------------
 
     def export(self, realm: str, clients: Sequence[str], users: Sequence[str]) -> Json | None:
         """A realm in the words of the realm file: names only, with what the file may speak of.
@@ -233,7 +233,7 @@ class KeycloakRealmAdmin:
         roles = [self._call("get", f"{base}/{quote(name)}") for name in sorted(names)]
         return [{k: r[k] for k in _ROLE_KEYS} for r in roles if r is not None]
 
-    # -- Single steps --------------------------------------------------------------------------------
+    # -- Single steps -----------------------------------------------------------------------------
 
     def create_realm(self, settings: Json) -> None:
         """Make a realm with Keycloak's own defaults beside the given settings."""
@@ -298,9 +298,7 @@ class KeycloakRealmAdmin:
             if mapper["name"] == name:
                 self._call("delete", f"{path}/{mapper['id']}")
 
-    def set_client_scopes(
-        self, realm: str, client: str, kind: str, scopes: frozenset[str]
-    ) -> None:
+    def set_client_scopes(self, realm: str, client: str, kind: str, scopes: frozenset[str]) -> None:
         """Let a client have exactly these ``default`` or ``optional`` client scopes."""
         path = f"/{realm}/clients/{self._client_id(realm, client)}/{kind}-client-scopes"
         ids = {s["name"]: s["id"] for s in self._call("get", f"/{realm}/client-scopes") or []}
@@ -328,9 +326,7 @@ class KeycloakRealmAdmin:
             wanted = self._client_roles(realm, owner, roles)
         self._replace(path, self._call("get", path) or [], wanted)
 
-    def set_service_roles(
-        self, realm: str, client: str, owner: str, roles: frozenset[str]
-    ) -> None:
+    def set_service_roles(self, realm: str, client: str, owner: str, roles: frozenset[str]) -> None:
         """Give a client's service account exactly these roles of client `owner`."""
         client_id = self._client_id(realm, client)
         user = self._call("get", f"/{realm}/clients/{client_id}/service-account-user")
@@ -369,7 +365,7 @@ class KeycloakRealmAdmin:
         if new:
             self._call("post", path, new)
 
-    # -- The administrator ------------------------------------------------------------------------------
+    # -- The administrator ------------------------------------------------------------------------
 
     def set_own_password(self, password: str) -> None:
         """Give the administrator that is logged in another password, for good.

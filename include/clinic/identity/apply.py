@@ -53,9 +53,7 @@ class RealmAdmin(Protocol):
     def delete_mapper(self, realm: str, client: str, name: str) -> None:
         """Remove a client's protocol mapper."""
 
-    def set_client_scopes(
-        self, realm: str, client: str, kind: str, scopes: frozenset[str]
-    ) -> None:
+    def set_client_scopes(self, realm: str, client: str, kind: str, scopes: frozenset[str]) -> None:
         """Let a client have exactly these ``default`` or ``optional`` client scopes."""
 
     def set_token_roles(
@@ -63,9 +61,7 @@ class RealmAdmin(Protocol):
     ) -> None:
         """Let a client's tokens carry exactly these roles, of the realm or of client `owner`."""
 
-    def set_service_roles(
-        self, realm: str, client: str, owner: str, roles: frozenset[str]
-    ) -> None:
+    def set_service_roles(self, realm: str, client: str, owner: str, roles: frozenset[str]) -> None:
         """Give a client's service account exactly these roles of client `owner`."""
 
     def set_permissions(self, realm: str, client: str, settings: Json) -> None:

@@ -82,13 +82,17 @@ def placeholders(file: RealmFile = DEFAULT_FILE) -> None:
 
 @app.command()
 def set_admin_password() -> None:
-    """Change the administrator's password from KEYCLOAK_ADMIN_OLD_PASSWORD to KEYCLOAK_ADMIN_PASSWORD.
+    """Give the administrator the password KEYCLOAK_ADMIN_PASSWORD.
 
-    When the new one is in force already, nothing is changed.
+    Logs in with KEYCLOAK_ADMIN_OLD_PASSWORD. When the new one is in force already, nothing is
+    changed.
     """
     with _said_clearly():
         env = _environment(
-            "KEYCLOAK_URL", "KEYCLOAK_ADMIN", "KEYCLOAK_ADMIN_PASSWORD", "KEYCLOAK_ADMIN_OLD_PASSWORD"
+            "KEYCLOAK_URL",
+            "KEYCLOAK_ADMIN",
+            "KEYCLOAK_ADMIN_PASSWORD",
+            "KEYCLOAK_ADMIN_OLD_PASSWORD",
         )
         try:
             _administrator()
@@ -107,7 +111,7 @@ def set_admin_password() -> None:
         typer.echo("the administrator's password: changed")
 
 
-class _said_clearly:  # noqa: N801 (read as a phrase: `with _said_clearly():`)
+class _said_clearly:
     """A ClinicError ends the command in one sentence and exit code 1, without a traceback."""
 
     def __enter__(self) -> None:

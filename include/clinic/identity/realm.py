@@ -45,7 +45,7 @@ _CLIENT_PARTS = (
 )
 
 
-# --- The file ----------------------------------------------------------------------------------
+# --- The file ------------------------------------------------------------------------------------
 
 
 def parse(text: str) -> Json:
@@ -173,7 +173,7 @@ class Permissions:
     resources: Mapping[str, frozenset[str]]
     """Resource name -> its scopes."""
     policies: Mapping[str, Json]
-    """Name -> type, logic, decisionStrategy, and config with plain values (lists, not JSON text)."""
+    """Name -> type, logic, decisionStrategy, and config with plain values, not JSON in strings."""
 
 
 @dataclass(frozen=True)
@@ -190,8 +190,8 @@ class Client:
     client_scope_roles: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Other client -> roles of that client its tokens may carry."""
     service_roles: Mapping[str, frozenset[str]] | None = None
-    """Other client -> roles of that client its service account has. None: the file says nothing of
-    that account, and Keycloak's own choice stays (client ``airflow`` needs its ``uma_protection``)."""
+    """Other client -> roles of that client its service account has. None: the file says nothing
+    of that account, and Keycloak's own choice stays (``airflow`` needs its ``uma_protection``)."""
     permissions: Permissions | None = None
 
 
@@ -212,7 +212,7 @@ class Realm:
 
 
 def state(realm: Json) -> Realm:
-    """The state that a file (parsed and filled in) asks for, or that a server's export describes."""
+    """The state that a file, parsed and filled in, asks for, or that a server's export tells."""
     service_roles = {
         user["serviceAccountClientId"]: {
             client: frozenset(roles) for client, roles in user.get("clientRoles", {}).items()
@@ -297,7 +297,9 @@ def authorization_settings(wanted: Permissions) -> Json:
 
     Policies that others are made of come first: the import resolves names as it goes.
     """
-    policies = sorted(wanted.policies.items(), key=lambda item: "applyPolicies" in item[1]["config"])
+    policies = sorted(
+        wanted.policies.items(), key=lambda item: "applyPolicies" in item[1]["config"]
+    )
     return {
         **wanted.settings,
         "scopes": [{"name": name} for name in sorted(wanted.scopes)],
@@ -337,12 +339,12 @@ def _plain(value: Any) -> Any:
     return sorted(value, key=json.dumps) if isinstance(value, list) else value
 
 
-# --- The difference --------------------------------------------------------------------------------
+# --- The difference ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing to do. `str()` says it to a person and holds no value, for values may be secrets."""
+    """One thing to do. `str()` says it to a person without any value, which may be a secret."""
 
     action: str
     """``create``, ``update`` or ``delete``."""
@@ -356,6 +358,7 @@ class Change:
     """What is wanted, for whoever carries it out."""
 
     def __str__(self) -> str:
+        """``update client odoo (redirectUris)``."""
         tail = f" ({', '.join(self.fields)})" if self.fields else ""
         return f"{self.action} {self.what} {self.name}{tail}"
 
@@ -455,9 +458,7 @@ def _plan_users(want: Realm, have: Realm) -> Iterator[Change]:
             yield Change("create", "account", name, value=user)
 
 
-def _plan_set(
-    what: str, name: str, want: frozenset[str], have: frozenset[str]
-) -> Iterator[Change]:
+def _plan_set(what: str, name: str, want: frozenset[str], have: frozenset[str]) -> Iterator[Change]:
     if want != have:
         signed = [*(f"+{n}" for n in sorted(want - have)), *(f"-{n}" for n in sorted(have - want))]
         yield Change("update", what, name, tuple(signed), want)
@@ -494,5 +495,7 @@ def _permission_differences(want: Permissions, have: Permissions | None) -> tupl
     for wanted, present in ((want.resources, have.resources), (want.policies, have.policies)):
         found += [f"+{name}" for name in wanted if name not in present]
         found += [f"-{name}" for name in present if name not in wanted]
-        found += [f"~{name}" for name in wanted if name in present and wanted[name] != present[name]]
+        found += [
+            f"~{name}" for name in wanted if name in present and wanted[name] != present[name]
+        ]
     return tuple(found)

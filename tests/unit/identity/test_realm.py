@@ -190,7 +190,10 @@ class TestPlan:
         assert said(plan(state(FILE), have)) == ["update group's roles pharmacy (-Admin)"]
 
     def test_a_role_that_lost_the_one_below_it_gets_it_back(self):
-        roles = [{"name": "Viewer", "description": "reads"}, {"name": "User", "description": "runs"}]
+        roles = [
+            {"name": "Viewer", "description": "reads"},
+            {"name": "User", "description": "runs"},
+        ]
         assert said(plan(state(FILE), server_with(roles={"realm": roles}))) == [
             "update role's roles User (+Viewer)"
         ]

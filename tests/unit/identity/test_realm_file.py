@@ -1,6 +1,7 @@
-"""The realm file itself: what must be in it, and that it knows every part of the installed Airflow."""
+"""The realm file itself: what must be in it, and that it knows all of the installed Airflow."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,18 @@ ROOT = Path(__file__).parents[3]
 FILE = ROOT / "keycloak" / "clinica-realm.yaml"
 GROUPS = {"farmacia", "medicina", "administracion", "sistemas"}
 
-# What each part of a DAG is for, decided when Airflow 3.3.2 was looked at. The policies of the realm file list
-# what is allowed, so a part that is not here is closed to everybody but Op and Admin until somebody decides.
-STATE_OF_A_DAG = {"RUN", "TASK", "TASK_INSTANCE", "DEPENDENCIES", "VERSION", "WARNING", "HITL_DETAIL"}
+# What each part of a DAG is for, decided when Airflow 3.3.2 was looked at. The policies of the
+# realm file list what is allowed, so a part that is not here is closed to everybody but Op and
+# Admin until somebody decides.
+STATE_OF_A_DAG = {
+    "RUN",
+    "TASK",
+    "TASK_INSTANCE",
+    "DEPENDENCIES",
+    "VERSION",
+    "WARNING",
+    "HITL_DETAIL",
+}
 CONTENT_OF_A_DAG = {"TASK_LOGS", "XCOM"}
 HIDDEN_OF_A_DAG = {"CODE", "AUDIT_LOG"}
 BASIC_VIEWS = {"WEBSITE", "DOCS", "CLUSTER_ACTIVITY"}
@@ -86,7 +96,7 @@ def test_one_yes_is_enough_and_no_other_client_decides(permissions):
 
 
 def test_each_permission_asks_who_it_is(permissions):
-    """A permission without a policy, or of conditions on the request alone, would be everybody's."""
+    """One without a policy, or of conditions on the request alone, would be everybody's."""
     who = {n for n, p in permissions.policies.items() if p["type"] in {"role", "client"}}
     allowing = {n: p for n, p in permissions.policies.items() if p["type"] == "scope"}
     assert len(allowing) > 10
@@ -119,7 +129,7 @@ def test_each_role_holds_the_one_below_it(realm):
     chain = ["Viewer", "User", "Op", "Admin", "SuperAdmin"]
     assert list(roles) == chain
     assert roles["Viewer"]["composites"] == frozenset()
-    for lower, higher in zip(chain, chain[1:], strict=False):
+    for lower, higher in pairwise(chain):
         assert roles[higher]["composites"] == {lower}
 
 
