@@ -1,9 +1,9 @@
 """Time a done stock move in two databases by turns. Run by `odoo shell`, not imported.
 
-`CLINIC_BENCH` holds JSON: {"databases": {"with": NAME, "without": NAME}, "rounds": N, "warm_up": N, "lines": N}.
-Prints one line `RESULT {"with": [s, ...], "without": [s, ...]}`; the two lists pair by position.
+`CLINIC_BENCH` holds JSON: {"databases": {"with": NAME, "without": NAME}, "rounds": N, "warm_up": N,
+"lines": N}. Prints one line `RESULT {"with": [s, ...], "without": [s, ...]}`; the two lists pair by
+position.
 """
-# ruff: noqa: T201
 
 import gc
 import json
@@ -17,13 +17,16 @@ settings = json.loads(os.environ["CLINIC_BENCH"])
 
 
 def prepare(environment):
-    """Make the product and lot that the moves move, and return (product, lot, source, destination)."""
-    product = environment["product.product"].create({
-        "name": "Bench",
-        "type": "consu",
-        "is_storable": True,
-        "tracking": "lot",
-    })
+    """Make the product and lot that the moves move, and return (product, lot, source,
+    destination)."""
+    product = environment["product.product"].create(
+        {
+            "name": "Bench",
+            "type": "consu",
+            "is_storable": True,
+            "tracking": "lot",
+        }
+    )
     lot = environment["stock.lot"].create({"name": "bench", "product_id": product.id})
     stock = environment["stock.warehouse"].search([], limit=1).lot_stock_id
     customers = environment["stock.location"].search([("usage", "=", "customer")], limit=1)
@@ -34,14 +37,16 @@ def prepare(environment):
 
 def one_move(environment, things):
     """Dispense one unit: a move made, confirmed, reserved and done, in one transaction."""
-    product, lot, stock, customers = (record.with_env(environment) for record in things)
-    move = environment["stock.move"].create({
-        "product_id": product.id,
-        "product_uom": product.uom_id.id,
-        "product_uom_qty": 1,
-        "location_id": stock.id,
-        "location_dest_id": customers.id,
-    })
+    product, _lot, stock, customers = (record.with_env(environment) for record in things)
+    move = environment["stock.move"].create(
+        {
+            "product_id": product.id,
+            "product_uom": product.uom_id.id,
+            "product_uom_qty": 1,
+            "location_id": stock.id,
+            "location_dest_id": customers.id,
+        }
+    )
     move._action_confirm()
     move._action_assign()
     move.picked = True

@@ -38,8 +38,9 @@ class ClinicChanges(http.Controller):
             limit: changes a page, 1 to 10,000.
 
         Returns:
-            200 and NDJSON; or a JSON object with `error`: 400 (cursor or limit), 401 (no API key), 403 (not a
-            reader), 421 (a worker that cannot hold a connection open), 503 (PostgreSQL does not answer).
+            200 and NDJSON; or a JSON object with `error`: 400 (cursor or limit), 401 (no API key),
+            403 (not a reader), 421 (a worker that cannot hold a connection open), 503 (PostgreSQL
+            does not answer).
         """
         if config["workers"] and not odoo.evented:
             # A prefork worker serves one request at a time and is killed at its time limit.

@@ -1,7 +1,8 @@
-"""The cursor: how far a reader has come. Opaque to readers, safe in a URL, and it knows when it was damaged.
+"""The cursor: how far a reader has come.
 
-It is a snapshot: the reader has seen every change of the transactions that had ended when it was taken. Between
-two pages of one reading it also holds the snapshot read up to (`until`) and the last outbox row handed out.
+Opaque to readers, safe in a URL, and it knows when it was damaged. It is a snapshot: the reader has
+seen every change of the transactions that had ended when it was taken. Between two pages of one
+reading it also holds the snapshot read up to (`until`) and the last outbox row handed out.
 """
 
 import base64
@@ -47,7 +48,8 @@ class Cursor(NamedTuple):
         if self.until is not None:
             parts += [str(self.until), str(self.xid), str(self.row_id)]
         payload = "|".join(parts).encode()
-        # Half a list of transaction ids is a list too: without a checksum a cut cursor would skip changes.
+        # Half a list of transaction ids is a list too: without a checksum a cut cursor would skip
+        # changes.
         checksum = zlib.crc32(payload).to_bytes(4, "big")
         return base64.urlsafe_b64encode(checksum + payload).decode().rstrip("=")
 
@@ -83,5 +85,5 @@ class Cursor(NamedTuple):
 
 
 def epoch_of(identity):
-    """Shorten what identifies a database's life (uuid, cluster, timeline, oids) to 16 hexadecimal digits."""
+    """Shorten what identifies a database's life (uuid, cluster, ...) to 16 hexadecimal digits."""
     return hashlib.sha256(identity.encode()).hexdigest()[:16]

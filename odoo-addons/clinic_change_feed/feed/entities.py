@@ -13,11 +13,12 @@ _INT_LIMIT = 2**31
 class Entity(NamedTuple):
     """One kind of thing whose newest state the feed hands out.
 
-    Its changes reach the outbox by `clinic_change_watch(...)` (sql/watch.sql). Its state comes from the module's
-    file `sql/state/<name>.sql`: a query whose column `id` is the entity's id and whose other columns are its
-    values, with the parameters `limit` (integer or null), `after` and, for a single record `ids`, for a composite
-    key `keys`. `ids` is an array of integers, `keys` a jsonb array of arrays of integers; null asks for all rows
-    whose key is greater than `after` (an integer, or an array of integers), in the key's order.
+    Its changes reach the outbox by `clinic_change_watch(...)` (sql/watch.sql). Its state comes from
+    the module's file `sql/state/<name>.sql`: a query whose column `id` is the entity's id and whose
+    other columns are its values, with the parameters `limit` (integer or null), `after` and, for a
+    single record `ids`, for a composite key `keys`. `ids` is an array of integers, `keys` a jsonb
+    array of arrays of integers; null asks for all rows whose key is greater than `after` (an
+    integer, or an array of integers), in the key's order.
 
     Attributes:
         name: what changes are called.
@@ -52,7 +53,8 @@ class Entity(NamedTuple):
         return key
 
     def load(self, cr, keys=None, after=None, limit=None):
-        """Return the state of some keys, or of all after one, as {public id: values}, in the key's order.
+        """Return the state of some keys, or of all after one, as {public id: values}, in the key's
+        order.
 
         Args:
             cr: database cursor.
@@ -69,7 +71,8 @@ class Entity(NamedTuple):
         return {row.pop("id"): row for row in found}
 
 
-# In the order in which they stand in a page, and in which a reader loads them: what is referred to comes first.
+# In the order in which they stand in a page, and in which a reader loads them: what is referred to
+# comes first.
 ENTITIES = (
     Entity("location"),
     Entity("product"),

@@ -10,17 +10,18 @@ MAX_LIMIT = 10_000
 def read_page(cr, entities, cursor, limit, until=None):
     """Return the next page after a cursor.
 
-    The transaction must be REPEATABLE READ, as all of Odoo's are: the snapshot read up to and the state of the
-    changed records are then the same moment. A later page of the same reading may show a state newer than its
-    `until`; the change that made it so comes again with the next reading.
+    The transaction must be REPEATABLE READ, as all of Odoo's are: the snapshot read up to and the
+    state of the changed records are then the same moment. A later page of the same reading may show
+    a state newer than its `until`; the change that made it so comes again with the next reading.
 
     Args:
         cr: database cursor whose transaction has written nothing.
         entities: the entities to show, in the order of the page.
         cursor: a `Cursor`, or None to begin.
         limit: at most so many outbox rows are read, so a page holds at most so many changes.
-        until: read up to this snapshot, taken before this transaction began, instead of the present one. Readers
-            that are given the same one end at the same cursor, and can share the next page.
+        until: read up to this snapshot, taken before this transaction began, instead of the present
+            one. Readers that are given the same one end at the same cursor, and can share the next
+            page.
 
     Returns:
         A page: {"cursor", "changes", "more", "reset", "reason"}.
@@ -113,7 +114,8 @@ def _reset_reason(cursor, epoch, now, floor):
     """Say why a reader has to load everything anew, or None."""
     if cursor is None:
         return "first"
-    # A cursor from the future: the files of the cluster were put back, which changes nothing in the epoch.
+    # A cursor from the future: the files of the cluster were put back, which changes nothing in the
+    # epoch.
     newest = max(cursor.since.xmax, cursor.until.xmax if cursor.until else 0)
     if cursor.epoch != epoch or newest > now.xmax:
         return "restored"
@@ -125,19 +127,21 @@ def _reset_reason(cursor, epoch, now, floor):
 def _secure(cr, unflushed):
     """Let no cursor know of transaction ids that a crash could hand out again.
 
-    A rolled-back transaction's id is not flushed to disk. A cursor would call it seen; after a crash of PostgreSQL
-    another transaction could get the same id, and its changes would be skipped. Whatever ended before our snapshot
-    has its record in the log before the present end of it, so flushing the log so far is enough. Commits flush by
-    themselves, so there is seldom anything to do.
+    A rolled-back transaction's id is not flushed to disk. A cursor would call it seen; after a
+    crash of PostgreSQL another transaction could get the same id, and its changes would be skipped.
+    Whatever ended before our snapshot has its record in the log before the present end of it, so
+    flushing the log so far is enough. Commits flush by themselves, so there is seldom anything to
+    do.
 
-    https://www.postgresql.org/docs/17/functions-admin.html (pg_logical_emit_message, `flush` since 17)
+    https://www.postgresql.org/docs/17/functions-admin.html (pg_logical_emit_message, `flush` since
+    17)
     """
     if unflushed:
         cr.execute("SELECT pg_logical_emit_message(false, 'clinic_change', '', true)")
 
 
 def _newest_state(cr, entities, found):
-    """Turn outbox rows into changes that show the state now, in the order of the entities and their keys."""
+    """Turn outbox rows into changes that show the state now, by entity and key."""
     touched = {}
     for row in found:
         key = row["keys"] or [row["res_id"]]

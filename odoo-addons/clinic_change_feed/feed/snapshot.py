@@ -4,6 +4,7 @@ https://www.postgresql.org/docs/17/functions-info.html#FUNCTIONS-PG-SNAPSHOT-PAR
 """
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 _TEXT = re.compile(r"(\d{1,20}):(\d{1,20}):((?:\d{1,20},)*\d{1,20})?")
@@ -35,13 +36,14 @@ class Snapshot(NamedTuple):
             raise ValueError("not a snapshot")
         xmin, xmax = int(match[1]), int(match[2])
         under_way = tuple(int(xid) for xid in match[3].split(",")) if match[3] else ()
-        ascending = all(a < b for a, b in zip(under_way, under_way[1:], strict=False))
+        ascending = all(a < b for a, b in pairwise(under_way))
         inside = all(xmin <= xid < xmax for xid in under_way)
         if not (0 < xmin <= xmax < XID_LIMIT and ascending and inside):
             raise ValueError("not a snapshot")
         return cls(xmin, xmax, under_way)
 
     def __str__(self):
+        """Return PostgreSQL's text form."""
         return f"{self.xmin}:{self.xmax}:{','.join(map(str, self.under_way))}"
 
     def sees(self, xid):
@@ -49,7 +51,7 @@ class Snapshot(NamedTuple):
         return xid < self.xmax and xid not in self.under_way
 
     def covers(self, other):
-        """Tell whether everything that another snapshot of the same database sees is seen by this one too."""
+        """Tell whether this one sees everything that another of the same database sees."""
         return self.xmax >= other.xmax and all(
             xid in other.under_way for xid in self.under_way if xid < other.xmax
         )

@@ -33,6 +33,19 @@ def run(cr, path, module=MODULE):
     cr.execute(load(path, module))
 
 
+def execute(cr, path, params, module=MODULE):
+    """Execute a statement with parameters and return how many rows it touched.
+
+    Args:
+        cr: database cursor.
+        path: path below the module's `sql` folder.
+        params: the statement's named parameters.
+        module: technical name of the module that holds it.
+    """
+    cr.execute(load(path, module), params)
+    return cr.rowcount
+
+
 def rows(cr, path, params, module=MODULE):
     """Execute a query and return its rows as dictionaries.
 

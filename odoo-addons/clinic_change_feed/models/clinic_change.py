@@ -9,7 +9,7 @@ from odoo.http import request
 from ..feed.cursor import Cursor, CursorError
 from ..feed.entities import ENTITIES
 from ..feed.page import MAX_LIMIT, read_page, read_state
-from ..feed.sql import run
+from ..feed.sql import execute, run
 from ..stream.listener import tune
 
 _logger = logging.getLogger(__name__)
@@ -119,47 +119,25 @@ class ClinicChange(models.Model):
     def _gc_changes(self):
         """Delete changes that every cursor of the last seven days has seen, a batch a call.
 
-        By their own time (`at`) this could not be right: a transaction may stay open for days and commit a row
-        that is at once too old, or hold an id lower than what was pruned long ago, and then every new cursor, whose
-        snapshot still names that transaction, would be told that it is too old, for ever.
+        By their own time (`at`) this could not be right: a transaction may stay open for days and
+        commit a row that is at once too old, or hold an id lower than what was pruned long ago, and
+        then every new cursor, whose snapshot still names that transaction, would be told that it is
+        too old, for ever.
 
-        So each run leaves a mark: below `ended_below`, all transactions had ended. Of the marks that are seven days old
-        the newest is the floor, and rows below it go. A snapshot's xmin never falls, so every cursor taken since
-        that mark has xmin >= floor and misses nothing; one with a lower xmin is told to start anew. A transaction
-        that stays open holds xmin, and with it the floor, where it is: the outbox grows until it ends, as
-        PostgreSQL's own tables do, and its rows are kept for seven days after it.
+        So each run leaves a mark: below `ended_below`, all transactions had ended. Of the marks
+        that are seven days old the newest is the floor, and rows below it go. A snapshot's xmin
+        never falls, so every cursor taken since that mark has xmin >= floor and misses nothing; one
+        with a lower xmin is told to start anew. A transaction that stays open holds xmin, and with
+        it the floor, where it is: the outbox grows until it ends, as PostgreSQL's own tables do,
+        and its rows are kept for seven days after it.
 
         Returns:
             (rows deleted, whether more remain), which Odoo's vacuum understands as: call again.
         """
         cr = self.env.cr
-        cr.execute(
-            """
-            UPDATE clinic_change_mark SET pruned = true
-             WHERE at = (SELECT max(at) FROM clinic_change_mark WHERE at <= now() - make_interval(days => %s))
-               AND NOT pruned
-            """,
-            (KEEP_DAYS,),
-        )
-        # One mark an hour is plenty: the vacuum calls again while rows remain.
-        cr.execute(
-            """
-            INSERT INTO clinic_change_mark
-            SELECT WHERE NOT EXISTS (SELECT FROM clinic_change_mark WHERE at > now() - interval '1 hour')
-            """
-        )
-        cr.execute(
-            """
-            DELETE FROM clinic_change WHERE id IN (
-                SELECT id FROM clinic_change
-                 WHERE xid < (SELECT max(ended_below) FROM clinic_change_mark WHERE pruned)
-                 ORDER BY xid LIMIT %s)
-            """,
-            (self._prune_batch,),
-        )
-        deleted = cr.rowcount
-        cr.execute(
-            "DELETE FROM clinic_change_mark WHERE at < (SELECT max(at) FROM clinic_change_mark WHERE pruned)"
-        )
+        execute(cr, "prune/floor.sql", {"keep_days": KEEP_DAYS})
+        execute(cr, "prune/mark.sql", {})
+        deleted = execute(cr, "prune/rows.sql", {"batch": self._prune_batch})
+        execute(cr, "prune/marks.sql", {})
         _logger.info("clinic_change: %d rows pruned", deleted)
         return deleted, deleted == self._prune_batch

@@ -38,13 +38,13 @@ class Reading(NamedTuple):
 def lines(hub, listener, reading):
     """Yield pages as they come, a line each.
 
-    Ends after ten minutes, at the client's end, with the access of its key, after a page that says reset, or when
-    the database stays away. No database cursor is held between two pages. After PostgreSQL's restart the hub wakes
-    the stream, which reads on from where it was.
+    Ends after ten minutes, at the client's end, with the access of its key, after a page that says
+    reset, or when the database stays away. No database cursor is held between two pages. After
+    PostgreSQL's restart the hub wakes the stream, which reads on from where it was.
 
     Args:
-        hub: the database's `Hub`, which the listener has joined: a commit after that rings, so nothing falls
-            between the first page and the wait.
+        hub: the database's `Hub`, which the listener has joined: a commit after that rings, so
+            nothing falls between the first page and the wait.
         listener: the stream's `Listener`; closed at the end.
         reading: what to read.
     """

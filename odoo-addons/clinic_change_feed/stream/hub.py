@@ -1,11 +1,11 @@
-"""One LISTEN connection a database, shared by all of the process's streams, and the pages they share."""
+"""One LISTEN connection a database, shared by the process's streams, and the pages they share."""
 
 import json
 import logging
 import select
 import threading
 import time
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import psycopg2
 from odoo.service.server import CommonServer
@@ -50,9 +50,10 @@ class _Slot:
 class Hub:
     """Listens for commits on one database and hands their pages to the streams.
 
-    A generation is counted up at each wake. A page read after a wake has everything that the wake announced, so
-    listeners that stand at the same cursor share one reading a generation; those that do not are brought to the
-    same cursor by reading up to the same snapshot. Fifty listeners cost one reading a commit.
+    A generation is counted up at each wake. A page read after a wake has everything that the wake
+    announced, so listeners that stand at the same cursor share one reading a generation; those that
+    do not are brought to the same cursor by reading up to the same snapshot. Fifty listeners cost
+    one reading a commit.
 
     Attributes:
         listeners: the open streams.
@@ -60,7 +61,7 @@ class Hub:
     """
 
     stopping = False
-    _hubs: dict[str, "Hub"] = {}
+    _hubs: ClassVar[dict[str, "Hub"]] = {}
     _lock = threading.Lock()
 
     @classmethod

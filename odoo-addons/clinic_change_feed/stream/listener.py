@@ -1,5 +1,6 @@
 """One open stream's ear: woken by the hub, or by its client hanging up."""
 
+import contextlib
 import os
 import select
 import socket
@@ -24,9 +25,11 @@ class Listener:
     """
 
     def __init__(self, sock, key_id):
-        """Args:
-        sock: the client's TCP socket.
-        key_id: id of `res.users.apikeys`.
+        """Begin to listen.
+
+        Args:
+            sock: the client's TCP socket.
+            key_id: id of `res.users.apikeys`.
         """
         self.key_id = key_id
         self._socket = sock
@@ -66,11 +69,9 @@ class Listener:
         return bool(poll.poll(timeout_s * 1000))
 
     def hang_up(self):
-        """Break the connection, so that the server does not wait for a client that reads nothing."""
-        try:
+        """Break the connection: the server shall not wait for a client that reads nothing."""
+        with contextlib.suppress(OSError):  # it was broken already
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it was broken already
 
     def close(self):
         """Free what the wait needs. May be called twice."""
@@ -81,7 +82,8 @@ class Listener:
     def _hung_up(self):
         try:
             if self._socket.recv(1, socket.MSG_PEEK):
-                # A client that talks on a stream: its bytes stay for the server to read, and would wake us for ever.
+                # A client that talks on a stream: its bytes stay for the server to read, and would
+                # wake us for ever.
                 self._poll.unregister(self._socket)
                 return False
         except OSError:
@@ -92,8 +94,8 @@ class Listener:
 def tune(sock):
     """Send lines at once, and learn of a client that vanished without a word.
 
-    The evented server leaves Nagle's algorithm on and writes headers and body apart, so that on a kept-alive
-    connection each answer waits about 40 ms for the client's delayed acknowledgement.
+    The evented server leaves Nagle's algorithm on and writes headers and body apart, so that on a
+    kept-alive connection each answer waits about 40 ms for the client's delayed acknowledgement.
 
     Args:
         sock: the client's TCP socket, or None.

@@ -10,8 +10,8 @@ from ..feed.snapshot import Snapshot
 class FeedCase(TransactionCase):
     """Stock to change, and eyes on the outbox.
 
-    A test is one transaction, whose rows no snapshot of its own sees. `written` therefore looks into the outbox,
-    and `page` reads up to a snapshot that is one transaction ahead.
+    A test is one transaction, whose rows no snapshot of its own sees. `written` therefore looks
+    into the outbox, and `page` reads up to a snapshot that is one transaction ahead.
     """
 
     @classmethod
@@ -62,7 +62,8 @@ class FeedCase(TransactionCase):
     def rows_after(self, row_id):
         self.env.flush_all()
         self.env.cr.execute(
-            "SELECT entity, coalesce(keys, to_jsonb(res_id)) FROM clinic_change WHERE id > %s ORDER BY id",
+            "SELECT entity, coalesce(keys, to_jsonb(res_id)) FROM clinic_change"
+            " WHERE id > %s ORDER BY id",
             (row_id,),
         )
         return self.env.cr.fetchall()

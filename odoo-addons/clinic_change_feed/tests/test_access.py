@@ -36,9 +36,18 @@ class TestAccess(HttpCase):
         self.assertFalse(self.reader.has_group("base.group_system"))
         env = self.env(user=self.reader)
         for model in (
-            "stock.quant", "product.product", "product.template", "product.category", "uom.uom", "stock.lot",
-            "stock.location", "stock.warehouse", "stock.warehouse.orderpoint", "stock.move", "clinic.change",
-        ):  # fmt: skip
+            "stock.quant",
+            "product.product",
+            "product.template",
+            "product.category",
+            "uom.uom",
+            "stock.lot",
+            "stock.location",
+            "stock.warehouse",
+            "stock.warehouse.orderpoint",
+            "stock.move",
+            "clinic.change",
+        ):
             env[model].check_access("read")
             for operation in ("write", "create", "unlink"):
                 with self.assertRaises(AccessError, msg=f"{operation} {model}"):

@@ -59,8 +59,8 @@ class TestPage(FeedCase):
         self.env.cr.execute(
             """
             INSERT INTO clinic_change (xid, entity, res_id, op)
-            SELECT x::text::xid8, 'product', %s, 'U' FROM generate_series(%s::bigint, %s::bigint) AS x
-            """,
+            SELECT x::text::xid8, 'product', %s, 'U' FROM generate_series(%s::bigint, %s::bigint) AS
+            x """,
             (self.product.id, base - 3, base + 3),
         )
         cursor = Cursor("0" * 16, Snapshot(base - 3, base - 3, ()))
@@ -81,8 +81,8 @@ class TestPage(FeedCase):
         self.env.cr.execute(
             """
             INSERT INTO clinic_change (xid, entity, res_id, op)
-            SELECT x::text::xid8, 'product', x - %s, 'U' FROM generate_series(%s::bigint, %s::bigint) AS x
-            """,
+            SELECT x::text::xid8, 'product', x - %s, 'U' FROM generate_series(%s::bigint,
+            %s::bigint) AS x """,
             (base, base, base + 9),
         )
 

@@ -14,7 +14,8 @@ class TestPrune(FeedCase):
 
     def mark(self, days, ended_below):
         self.env.cr.execute(
-            "INSERT INTO clinic_change_mark (at, ended_below) VALUES (now() - make_interval(mins => %s), %s::text::xid8)",
+            "INSERT INTO clinic_change_mark (at, ended_below)"
+            " VALUES (now() - make_interval(mins => %s), %s::text::xid8)",
             (round(24 * 60 * days), ended_below),
         )
 
@@ -60,7 +61,8 @@ class TestPrune(FeedCase):
         self.assertIsNone(self.reason(21))
 
     def test_a_transaction_that_stays_open_holds_the_floor_and_no_new_cursor_is_too_old(self):
-        """Transaction 10 is open for weeks. Each mark says 10, so what it writes is there when it commits."""
+        """Transaction 10 is open for weeks. Each mark says 10, so what it writes is there when it
+        commits."""
         for days in (20, 15, 8):
             self.mark(days, 10)
         self.outbox(10, 11)

@@ -22,7 +22,8 @@ class TestStockLevels(FeedCase):
     def test_an_update_that_changes_nothing_shown_writes_nothing(self):
         with self.assertWrites():
             self.env.cr.execute(
-                "UPDATE stock_quant SET write_date = now(), quantity = quantity, in_date = now() WHERE id = %s",
+                "UPDATE stock_quant SET write_date = now(), quantity = quantity, in_date = now()"
+                " WHERE id = %s",
                 (self.quants.id,),
             )
 
@@ -50,9 +51,9 @@ class TestStockLevels(FeedCase):
         quant = self.quants
         self.env.cr.execute(
             """
-            INSERT INTO stock_quant (product_id, location_id, lot_id, company_id, quantity, reserved_quantity, in_date)
-            SELECT product_id, location_id, lot_id, company_id, 8.5, 0, in_date FROM stock_quant WHERE id = %s
-            """,
+            INSERT INTO stock_quant (product_id, location_id, lot_id, company_id, quantity,
+            reserved_quantity, in_date) SELECT product_id, location_id, lot_id, company_id, 8.5, 0,
+            in_date FROM stock_quant WHERE id = %s """,
             (quant.id,),
         )
         self.env.invalidate_all()

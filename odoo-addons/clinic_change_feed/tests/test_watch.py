@@ -64,7 +64,8 @@ class TestWatch(FeedCase):
 
     def test_long_names_do_not_meet(self):
         self.env.cr.execute(
-            "SELECT clinic_change_watch_name(%(long)s || 'a', 'x'), clinic_change_watch_name(%(long)s || 'b', 'x')",
+            "SELECT clinic_change_watch_name(%(long)s || 'a', 'x'),"
+            " clinic_change_watch_name(%(long)s || 'b', 'x')",
             {"long": "t" * 62},
         )
         one, other = self.env.cr.fetchone()
@@ -72,7 +73,8 @@ class TestWatch(FeedCase):
         self.assertLess(len(one), 60)
 
     def test_a_large_statement_after_a_small_one_is_not_quadratic(self):
-        """PL/pgSQL keeps the first plan. Compared by a nested loop, 20,000 rows would take minutes."""
+        """PL/pgSQL keeps the first plan. Compared by a nested loop, 20,000 rows would take
+        minutes."""
         self.env.cr.execute("CREATE TABLE clinic_many (id integer PRIMARY KEY, value integer)")
         self.env.cr.execute("SELECT clinic_change_watch('clinic_many', 'many', shown => '{value}')")
         self.env.cr.execute("INSERT INTO clinic_many VALUES (0, 0)")
