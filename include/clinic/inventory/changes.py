@@ -32,9 +32,13 @@ Row = dict[str, Any]
 Key = int | tuple[int, int, int]
 
 
-def _without_nul(text: str) -> str:
+def _storable(text: str) -> str:
     if "\x00" in text:
         raise ValueError("holds a NUL character, which PostgreSQL cannot store")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half a surrogate pair, which is no Unicode character") from None
     return text
 
 
@@ -45,7 +49,7 @@ def _not_blank(text: str) -> str:
 
 
 Id = Annotated[int, Field(ge=1, le=2**31 - 1)]  # Odoo's ids are PostgreSQL integers
-Text = Annotated[str, AfterValidator(_without_nul)]
+Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[Text, AfterValidator(_not_blank)]
 Quantity = Annotated[Decimal, Field(allow_inf_nan=False)]
 Money = Annotated[Decimal, Field(allow_inf_nan=False, gt=-(10**12), lt=10**12)]  # numeric(16, 4)

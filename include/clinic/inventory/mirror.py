@@ -610,6 +610,11 @@ def _lag_ms(decoded: Decoded) -> float | None:
     return (datetime.now(UTC) - decoded.oldest_change_at).total_seconds() * 1000
 
 
+def _shortened(ids: tuple[int, ...], most: int = 20) -> str:
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return f"{list(ids[:most])}{more}"
+
+
 class AlertRefresher:
     """A thread that refreshes the alerts soon after it is woken, with a pause between refreshes.
 
@@ -689,6 +694,8 @@ class AlertRefresher:
             self.max_ms = max(self.max_ms, refresh.took_ms)
             if refresh.opened or refresh.closed:
                 log.info(
-                    "low stock: opened=%s closed=%s", list(refresh.opened), list(refresh.closed)
+                    "low stock: opened=%s closed=%s",
+                    _shortened(refresh.opened),
+                    _shortened(refresh.closed),
                 )
         return time.monotonic() - started
