@@ -28,7 +28,6 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
 
 from clinic.demo.day import Demand, Dispense, Level, Line, Lot, Place, Receive, Restock, Snapshot
 from clinic.demo.load import Odoo, Site, read_site
@@ -75,12 +74,15 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When a change was seen, in milliseconds after Odoo's commit.
+    """When a change was seen, in milliseconds after the first sign of Odoo's commit.
+
+    The sign is PostgreSQL's NOTIFY, or Odoo's answer where that was seen first.
 
     Attributes:
         told_ms: The shared database's NOTIFY came, and the row read then was the new one.
         seen_ms: A reader who polls the row every 2 ms first saw it changed.
-        returned_ms: Odoo's answer to the request that made the change came back.
+        returned_ms: Odoo's answer to the request that made the change came back; 0 where it was the
+            first sign.
     """
 
     told_ms: float
@@ -213,15 +215,18 @@ def _show_change(
         change=lambda: runner.validate(delivery),
         arrived=lambda database: _read_level(database, key) == expected,
     )
-    console.print()
-    console.print("[bold]One change, from Odoo to the shared database[/bold]")
     _print_facts(
         console,
+        "One change, from Odoo to the shared database",
         (
             ("medicine", _product_name(shared, level.lot.product_id)),
-            ("in Odoo", f"{_reference(odoo, delivery)}: {units:f} units of lot {level.lot.name}"),
-            ("before", f"{before:f} units in shared_stock_levels"),
-            ("after", f"{_read_level(shared, key):f} units in shared_stock_levels"),
+            (
+                "in Odoo",
+                f"the pharmacy dispenses {_units(units)} of lot {level.lot.name} "
+                f"({_reference(odoo, delivery)})",
+            ),
+            ("before", f"{_units(before)} in shared_stock_levels"),
+            ("after", f"{_units(_read_level(shared, key))} in shared_stock_levels"),
         ),
     )
     _print_timing(console, timing)
@@ -259,20 +264,21 @@ def _show_alert(
     if alert is None:
         raise TransientError("The alert left again at once: is somebody restocking the pharmacy?")
     quantity, minimum, missing = alert
-    console.print()
-    console.print("[bold]One medicine falls below its minimum[/bold]")
     _print_facts(
         console,
+        "One medicine falls below its minimum",
         (
             ("medicine", _product_name(shared, demand.product_id)),
             (
                 "in Odoo",
-                f"{_reference(odoo, delivery)}: {sum(line.units for line in lines):f} units",
+                f"the pharmacy dispenses {_units(sum(line.units for line in lines))} "
+                f"({_reference(odoo, delivery)})",
             ),
             ("before", "no row in low_stock_alerts"),
             (
                 "after",
-                f"in low_stock_alerts: {quantity:f} of at least {minimum:f}, {missing:f} missing",
+                f"a row in low_stock_alerts: {_units(quantity)} of at least {_number(minimum)}, "
+                f"{_number(missing)} missing",
             ),
         ),
     )
@@ -364,10 +370,13 @@ def follow(
             watcher.wait_ready()
         change()
         returned_at = time.perf_counter()
-        committed_at, told_at, seen_at = (watcher.result(timeout_s) for watcher in watchers)
+        notified_at, told_at, seen_at = (watcher.result(timeout_s) for watcher in watchers)
     finally:
         for watcher in watchers:
             watcher.stop()
+    # Odoo answers after it has committed: where its answer was seen before the NOTIFY, the NOTIFY
+    # was late (a busy machine), and counting from it would flatter.
+    committed_at = min(notified_at, returned_at)
     return Timing(
         told_ms=(told_at - committed_at) * 1000,
         seen_ms=(seen_at - committed_at) * 1000,
@@ -480,61 +489,93 @@ def _restock_one(
 
 def print_where_to_look(environment: Mapping[str, str], console: Console) -> None:
     """Print addresses, logins, what to click, and how to stop."""
-    users: dict[str, str] = json.loads(environment.get("DEMO_USERS") or "{}")
-    console.print()
-    console.print("[bold]Look for yourself[/bold]")
-    links = Table(box=None, pad_edge=False, show_header=False)
+
+    def row(*cells: str) -> None:
+        # One line each, however long a name is: a password cut in two cannot be copied.
+        name, value, hint = (*cells, "", "")[:3]
+        console.print(
+            f"  {name:<10}{value:<42} {hint}".rstrip(),
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def heading(text: str) -> None:
+        console.print()
+        console.print(f"[bold]{text}[/bold]")
+
+    heading("Look for yourself")
     for name, variable, hint in (
-        ("Odoo", "ODOO_PUBLIC_URL", "Inventory > Operations > Physical Inventory: change a count"),
-        ("Airflow", "AIRFLOW_PUBLIC_URL", "Dags > sync_inventory: its log shows each page"),
-        ("Keycloak", "KEYCLOAK_PUBLIC_URL", "who may do what"),
-        ("RabbitMQ", "RABBITMQ_PUBLIC_URL", "queues and exchanges"),
+        ("Odoo", "ODOO_PUBLIC_URL", "Inventory > Operations > Physical Inventory"),
+        ("Airflow", "AIRFLOW_PUBLIC_URL", "Dags > sync_inventory > the run's log"),
+        ("Keycloak", "KEYCLOAK_PUBLIC_URL", "realm clinica-realm > Users, Groups"),
+        ("RabbitMQ", "RABBITMQ_PUBLIC_URL", "Queues"),
     ):
         if environment.get(variable):
-            links.add_row(f"  {name}", environment[variable], hint)
-    console.print(links)
-    console.print()
-    logins = Table(box=None, pad_edge=False, show_header=False)
-    logins.add_row(
-        "  Odoo", environment.get("ODOO_LOGIN", ""), environment.get("ODOO_PASSWORD", "")
+            row(name, environment[variable], hint)
+    console.print(
+        "  The browser asks once about the certificate, which this machine signed itself.\n"
+        "  To have it trusted, import "
+        + environment.get("CA_FILE", "the CA file")
+        + " as an authority.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
     )
+    heading("Logins (name, password)")
+    for name, login, password in (
+        ("Odoo", "ODOO_LOGIN", "ODOO_PASSWORD"),
+        ("Keycloak", "KEYCLOAK_ADMIN", "KEYCLOAK_ADMIN_PASSWORD"),
+        ("RabbitMQ", "RABBITMQ_ADMIN", "RABBITMQ_ADMIN_PASSWORD"),
+    ):
+        if environment.get(login):
+            row(name, f"{environment[login]:<21}{environment.get(password, '')}")
+    users: dict[str, str] = json.loads(environment.get("DEMO_USERS") or "{}")
     for login, password in users.items():
-        logins.add_row("  Airflow", login, password)
-    console.print(logins)
-    console.print()
+        row("Airflow", f"{login:<21}{password}")
+    heading("And then")
     state = environment.get("CLINIC_STATE", ".state")
-    console.print(f"  Trust the certificate: {environment.get('CA_FILE', '')}", soft_wrap=True)
-    console.print(f"  The shared database:   . {state}/stack.env; psql $SHARED_DB_READONLY_URL",
-                  soft_wrap=True)  # fmt: skip
-    console.print("  Another change:        make demo")
-    console.print("  Stop everything:       make down")
+    for name, command in (
+        ("SQL", f'. {state}/stack.env; stack/box psql "$SHARED_DB_READONLY_URL"'),
+        ("A day", "stack/box python -m clinic.cli demo day --rate 5 --seconds 60"),
+        ("Again", "make demo"),
+        ("Stop", "make down"),
+    ):
+        row(name, command)
+
+
+def _units(units: Decimal | int) -> str:
+    """Write a quantity as a person would.
+
+    >>> _units(Decimal("3581.00")), _units(Decimal(1)), _units(Decimal("2.50"))
+    ('3,581 units', '1 unit', '2.5 units')
+    """
+    return f"{_number(units)} unit{'' if units == 1 else 's'}"
+
+
+def _number(units: Decimal | int) -> str:
+    return f"{Decimal(units).normalize():,f}"
 
 
 def _print_counts(console: Console, counts: Counts) -> None:
     console.print(
         f"Odoo and the shared database agree: {counts.medicines:,} products, {counts.lots:,} lots, "
-        f"{counts.levels:,} stock levels, {counts.units:,f} units.",
+        f"{counts.levels:,} stock levels, {_units(counts.units)}.",
         highlight=False,
     )
 
 
-def _print_facts(console: Console, facts: Sequence[tuple[str, str]]) -> None:
-    table = Table(box=None, pad_edge=False, show_header=False)
+def _print_facts(console: Console, title: str, facts: Sequence[tuple[str, str]]) -> None:
+    console.print()
+    console.print(f"[bold]{title}[/bold]")
     for name, value in facts:
-        table.add_row(f"  {name}", value)
-    console.print(table)
+        console.print(f"  {name:<10}{value}", markup=False, highlight=False)
 
 
 def _print_timing(console: Console, timing: Timing) -> None:
     console.print(
-        f"  [bold]{timing.seen_ms:.1f} ms[/bold] after Odoo's commit a reader polling the row saw "
-        f"it; with NOTIFY {timing.told_ms:.1f} ms.",
-        highlight=False,
-    )
-    late = timing.returned_ms
-    console.print(
-        f"  Odoo's own answer to the request came {abs(late):.1f} ms "
-        f"{'after' if late >= 0 else 'before'} the commit was known.",
+        f"  [bold]{'time':<10}{timing.seen_ms:.1f} ms[/bold] from Odoo's commit until a polling "
+        f"reader saw it ({timing.told_ms:.1f} ms by NOTIFY)",
         highlight=False,
     )
 
