@@ -63,9 +63,7 @@ def start(config: Config, progress: Progress) -> None:
     wanted = config.services
 
     def start_those(*names: str) -> None:
-        for name in names:
-            if name in wanted:
-                runit.start(name)
+        runit.start(*(name for name in names if name in wanted))
 
     if "postgres" in wanted:
         start_those("postgres")

@@ -8,6 +8,7 @@ from pathlib import Path
 from clinic_stack.config import StackError
 
 LINES_SHOWN = 15
+WIDEST_LINE = 240
 
 
 def run(
@@ -63,4 +64,5 @@ def last_lines(log: Path, count: int = LINES_SHOWN) -> str:
     """The end of a log, or a word that there is none."""
     if not log.exists():
         return "(nothing was logged)"
-    return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
+    lines = log.read_text(errors="replace").splitlines()[-count:]
+    return "\n".join(line if len(line) <= WIDEST_LINE else f"{line[:WIDEST_LINE]}…" for line in lines)

@@ -27,7 +27,7 @@ SETTINGS_FILES = {
     "gateway": ("gateway/bootstrap.yaml",),  # takes up the other files by itself
     "keycloak": ("keycloak/environment",),
     "odoo": ("odoo/odoo.conf",),
-    "airflow": ("airflow/environment", "site/.made-from"),
+    "airflow": ("airflow/environment", "site/*/entry_points.txt"),
 }
 
 
@@ -81,12 +81,6 @@ def prepare(config: Config) -> None:
     write_if_changed(config.state / "services.env", shell_variables(variables, export=True))
 
 
-def forget_settings_of(config: Config) -> None:
-    """Forget what services were started with: nothing runs."""
-    for name in SERVICES:
-        (config.state / "run" / f"{name}.settings").unlink(missing_ok=True)
-
-
 class Runit:
     """Asks runit about the services of one state folder, and tells it what to do."""
 
@@ -122,18 +116,27 @@ class Runit:
         done = subprocess.run(["./check"], cwd=folder, capture_output=True, check=False)
         return done.returncode == 0
 
-    def start(self, name: str) -> None:
-        """Tell a service to start (or to start anew when its settings changed), and do not wait."""
-        self.supervised(name)
-        mark = self._config.state / "run" / f"{name}.settings"
-        wanted = self._settings(name)
-        if self.state(name).running:
-            if mark.exists() and mark.read_text() == wanted:
-                return
-            self._progress.say(f"  {name}: its settings changed, starting it anew")
-            self.stop(name)
-        mark.write_text(wanted)
-        self._control(name, "u")
+    def start(self, *names: str) -> None:
+        """Tell services to start (or to start anew when their settings changed), and do not wait."""
+        wanted = {name: self._settings(name) for name in names}
+        outdated = []
+        for name in names:
+            self.supervised(name)
+            if self.state(name).running and self._started_with(name) != wanted[name]:
+                outdated.append(name)
+        if outdated:
+            self._progress.say(f"  New settings, so starting anew: {', '.join(outdated)}")
+            self.stop(*outdated)
+        for name in names:
+            if not self.state(name).running:
+                self._mark(name).write_text(wanted[name])
+                self._control(name, "u")
+
+    def _mark(self, name: str) -> Path:
+        return self._config.state / "run" / f"{name}.settings"
+
+    def _started_with(self, name: str) -> str:
+        return self._mark(name).read_text() if self._mark(name).exists() else ""
 
     def stop(self, *names: str, timeout_s: int = 40) -> None:
         """Stop services together; what has not ended by then is killed."""
@@ -165,10 +168,9 @@ class Runit:
 
     def _settings(self, name: str) -> str:
         folder = self._config.service_directory / name
-        paths = [path for path in sorted(folder.rglob("*")) if path.parent.name != "supervise" and path.is_file()]
-        scripts = [path for path in paths if path.name in ("run", "finish", "t")]
+        scripts = [folder.parent / ".common.sh", folder / "run", folder / "finish", folder / "control" / "t"]
         key = "airflow" if name.startswith("airflow-") else name
-        files = [self._config.state / each for each in SETTINGS_FILES[key]]
+        files = [path for each in SETTINGS_FILES[key] for path in sorted(self._config.state.glob(each))]
         extra = str(self._config.venv) if key in ("airflow", "gateway") else self._config.root.name
         return fingerprint(extra, *(path.read_text() for path in scripts + files if path.exists()))
 

@@ -7,9 +7,9 @@ need() { # need SERVICE... : start what this service talks to, and wait until it
     for service; do sv -w 180 start "$service" >/dev/null || { echo "$service is not ready: trying again"; exit 1; }; done
 }
 
-serve() { # serve COMMAND... : become the server, in a process group that `finish` can end as a whole
+serve() { # serve COMMAND... : become the server, in a session that `finish` can end as a whole
     date -u +%Y-%m-%dT%H:%M:%S >"$folder/started"
-    echo $$ >"$folder/group"
+    echo $$ >"$folder/session"
     exec chpst -P "$@"
 }
 
