@@ -108,16 +108,12 @@ listening_ports() { # every TCP port that something listens on, IPv4 and IPv6
 }
 
 port_holder() { # port_holder PORT -> " by NAME (process ID)", or nothing when another user's process has it
-    local inode link pid
+    local inode pid
     inode=$(awk -v port="$(printf ':%04X' "$1")" '$4 == "0A" && $2 ~ port "$" {print $10; exit}' /proc/net/tcp /proc/net/tcp6 2>/dev/null)
     [ -n "$inode" ] || return 0
-    for link in /proc/[0-9]*/fd/*; do
-        [ "$(readlink "$link" 2>/dev/null)" = "socket:[$inode]" ] || continue
-        pid=${link#/proc/}
-        pid=${pid%%/*}
-        printf ' by %s (process %s)' "$(cat "/proc/$pid/comm")" "$pid"
-        return
-    done
+    # One process that looks at every descriptor; a `readlink` for each would take minutes on a busy machine.
+    pid=$(find /proc/[0-9]*/fd -maxdepth 1 -lname "socket:\[$inode\]" -printf '%H\n' -quit 2>/dev/null | cut -d/ -f3) || true
+    [ -z "$pid" ] || printf ' by %s (process %s)' "$(cat "/proc/$pid/comm")" "$pid"
 }
 
 taken_ports() { # taken_ports FIRST -> the ports of the block that something else listens on
@@ -136,10 +132,12 @@ check_ports() { # a stack that runs owns its ports; a new one looks for a free b
         finding "CLINIC_PORTS is '$first'; it must be the first of $PORT_BLOCK free ports, between 1024 and $((65535 - PORT_BLOCK))."
         return
     fi
+    local taken=()
     for port in $(taken_ports "$first"); do
-        finding "Port $port is taken$(port_holder "$port")." \
-            "End that program, or choose another block: CLINIC_PORTS=<first of $PORT_BLOCK free ports> make up"
+        taken+=("$port$(port_holder "$port")")
     done
+    [ ${#taken[@]} = 0 ] || finding "Taken ports: $(printf '%s, ' "${taken[@]}" | sed 's/, $//')." \
+        "End what holds them, or choose another block: CLINIC_PORTS=<first of $PORT_BLOCK free ports> make up"
 }
 
 reserve_ports() { # choose this state's block of ports once, and tell every other checkout through the cache
