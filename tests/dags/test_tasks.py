@@ -1,0 +1,75 @@
+"""Each task's function, called directly: what it hands on, and to whom."""
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import create_autospec
+
+import clinic_airflow.housekeeping
+import clinic_airflow.inventory
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import RetryAction
+from clinic.errors import PermanentError, TransientError
+
+DAGS_DIR = Path(__file__).parents[2] / "dags"
+
+
+@pytest.fixture(scope="module")
+def dagbag() -> DagBag:
+    return DagBag(dag_folder=str(DAGS_DIR))
+
+
+def function_of(dagbag: DagBag, dag_id: str, task_id: str) -> Any:
+    return dagbag.dags[dag_id].get_task(task_id).python_callable
+
+
+def replaced(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, returns: Any) -> Any:
+    mock = create_autospec(getattr(module, name), return_value=returns)
+    monkeypatch.setattr(module, name, mock)
+    return mock
+
+
+def test_sync_mirrors_for_five_minutes_and_returns_the_summary(
+    dagbag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = replaced(monkeypatch, clinic_airflow.inventory, "mirror_inventory", {"pages": 3})
+    assert function_of(dagbag, "sync_inventory", "mirror")() == {"pages": 3}
+    mirror.assert_called_once_with(300)
+
+
+def test_sync_publishes_its_asset_and_has_time_for_its_run(dagbag: DagBag) -> None:
+    dag = dagbag.dags["sync_inventory"]
+    (task,) = dag.tasks
+    assert [asset.name for asset in task.outlets] == ["shared_inventory"]
+    assert task.execution_timeout.total_seconds() > 300
+    assert dag.max_active_runs == 1
+    assert not dag.is_paused_upon_creation
+
+
+def test_reconcile_takes_its_threshold_and_dry_run_from_the_form(
+    dagbag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconcile = replaced(monkeypatch, clinic_airflow.inventory, "reconcile_inventory", {"d": 0})
+    call = function_of(dagbag, "reconcile_inventory", "compare_and_heal")
+    assert call(params={"threshold": 5, "dry_run": True}) == {"d": 0}
+    reconcile.assert_called_once_with(5, dry_run=True)
+
+
+def test_cleaning_takes_the_days_from_the_form(
+    dagbag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = replaced(monkeypatch, clinic_airflow.housekeeping, "clean_metadata", None)
+    logs = replaced(monkeypatch, clinic_airflow.housekeeping, "clean_logs", 4)
+    function_of(dagbag, "clean_airflow_db", "clean_metadata")(params={"keep_days": 3})
+    assert function_of(dagbag, "clean_airflow_db", "clean_logs")(params={"keep_days": 3}) == 4
+    metadata.assert_called_once_with("airflow_metadata", 3)
+    logs.assert_called_once_with(3)
+
+
+def test_a_permanent_error_is_not_retried_and_a_transient_one_is(dagbag: DagBag) -> None:
+    (task,) = dagbag.dags["sync_inventory"].tasks
+    permanent = task.retry_policy.evaluate(PermanentError("key"), 1, 3)
+    transient = task.retry_policy.evaluate(TransientError("away"), 1, 3)
+    assert permanent.action is RetryAction.FAIL
+    assert "a person has to change something" in permanent.reason
+    assert transient.action is not RetryAction.FAIL
