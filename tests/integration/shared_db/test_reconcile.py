@@ -1,0 +1,280 @@
+"""Reconciling against a real PostgreSQL, with an Odoo in memory."""
+
+import threading
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from clinic.clients.shared_db import SharedDb
+from clinic.errors import PermanentError, TransientError
+from clinic.inventory.mirror import InventoryMirror, Settings
+from clinic.inventory.reconcile import Report, reconcile
+from support.fake_feed import FakeOdoo, Page, level, location, lot, movement, product, rule
+from support.mirror_checks import assert_alerts_are_current, assert_equal
+from support.shared_db import Database
+
+pytestmark = pytest.mark.stack
+
+LONG_AGO = "2020-01-01 00:00:00"
+IN_THE_FUTURE = "2099-01-01 00:00:00"
+
+
+class FakeOrm:
+    """Odoo's ORM over the same records as the feed: quants in halves, so that sums are summed."""
+
+    def __init__(self, odoo: FakeOdoo) -> None:
+        self.odoo = odoo
+        self.write_date = LONG_AGO
+        self.while_reading: Any = lambda: None
+
+    def search_read(
+        self, model: str, domain: list[Any], fields: list[str], *, page_size: int = 2000
+    ) -> Iterator[dict[str, Any]]:
+        if model == "stock.move.line":
+            yield from ({"id": each} for each in sorted(self.odoo.records["movement"]))
+            return
+        assert model == "stock.quant"
+        assert domain == [["location_id.usage", "in", ["internal", "transit"]]]
+        for number, values in enumerate(list(self.odoo.records["stock_level"].values())):
+            for half in (0, 1):
+                yield {
+                    "id": number * 2 + half,
+                    "product_id": values["product_id"],
+                    "location_id": values["location_id"],
+                    "lot_id": values["lot_id"] or False,
+                    "quantity": Decimal(values["quantity"]) / 2,
+                    "reserved_quantity": Decimal(values["reserved_quantity"]) / 2,
+                    "write_date": self.write_date,
+                }
+        self.while_reading()
+
+
+@pytest.fixture
+def odoo(database: Database) -> FakeOdoo:
+    """A pharmacy of 30 products, mirrored."""
+    odoo = FakeOdoo()
+    ids = range(1, 31)
+    odoo.commit(
+        ("location", 8, location("WH/Stock", "8/")),
+        *(("product", n, product(f"Product {n}", list_price="1.23456")) for n in ids),
+        *(("lot", n, lot(n)) for n in ids),
+        *(("reorder_rule", n, rule(n, 8, "10")) for n in ids),
+        *(("stock_level", f"{n}:8:{n}", level(f"{n}:8:{n}", f"{n}.1")) for n in ids),
+        *(("movement", n, movement(n, "3")) for n in ids),
+    )
+    follow(odoo, database)
+    return odoo
+
+
+def follow(odoo: FakeOdoo, database: Database, seconds: float = 0.4) -> None:
+    settings = Settings(refresh_gap_s=(0, 0.05), idle_store_s=0)
+    store, alerts = SharedDb(database.sync_url), SharedDb(database.sync_url)
+    InventoryMirror(odoo, store, alerts, settings).follow(time.monotonic() + seconds)
+
+
+def reconciled(
+    odoo: FakeOdoo, database: Database, *, orm: FakeOrm | None = None, **options: Any
+) -> Report:
+    store = SharedDb(database.sync_url, is_durable=True)
+    try:
+        return reconcile(orm or FakeOrm(odoo), odoo, store, **options)
+    finally:
+        store.close()
+
+
+def causes(database: Database) -> dict[tuple[str, str], str]:
+    rows = database.query("SELECT * FROM drift_reports")
+    return {(row["entity"], row["record_id"]): row["probable_cause"] for row in rows}
+
+
+def test_a_mirror_that_is_right_is_left_alone(odoo: FakeOdoo, database: Database) -> None:
+    report = reconciled(odoo, database, threshold=0)
+    assert report.compared == {
+        "location": 1,
+        "product": 30,
+        "lot": 30,
+        "reorder_rule": 30,
+        "stock_level": 30,
+        "movement": 30,
+    }
+    assert report.drift == 0
+    assert database.value("SELECT count(*) FROM drift_reports") == 0
+    assert database.value("SELECT reconciled_rows FROM sync_cursors") == 151
+
+
+def test_each_kind_of_drift_is_reported_with_its_cause_and_healed(
+    odoo: FakeOdoo, database: Database
+) -> None:
+    for damage in (
+        "UPDATE shared_stock_levels SET quantity = quantity + 1 WHERE medication_id = 1",
+        "DELETE FROM shared_stock_levels WHERE medication_id = 2",
+        "INSERT INTO shared_stock_levels VALUES (3, 8, 99, 7, 0, 1)",
+        "UPDATE shared_medications SET name_es = 'Otro' WHERE id = 4",
+        "DELETE FROM shared_lots WHERE id = 5",
+        "UPDATE shared_lots SET expires_at = expires_at + interval '1 day' WHERE id = 6",
+        "UPDATE shared_reorder_rules SET min_quantity = 1 WHERE id = 7",
+        "UPDATE shared_locations SET parent_path = 'x' WHERE id = 8",
+        "DELETE FROM shared_stock_movements WHERE id = 9",
+        "INSERT INTO shared_stock_movements SELECT 999, medication_id, lot_id, from_location_id,"
+        " to_location_id, quantity, reference, origin, is_inventory, done_at, done_by, company_id,"
+        " generation FROM shared_stock_movements WHERE id = 10",
+        "UPDATE shared_medications SET stock_quantity = 12345 WHERE id = 11",
+    ):
+        database.query(damage)
+    report = reconciled(odoo, database)
+    assert report.drift == 11
+    assert causes(database) == {
+        ("stock_level", "1:8:1"): (
+            "its row was changed in the shared database by something else than the mirror"
+        ),
+        ("stock_level", "2:8:2"): (
+            "its change never arrived, or its row was deleted in the shared database"
+        ),
+        ("stock_level", "3:8:99"): (
+            "its deletion never arrived, or its row was added in the shared database"
+        ),
+        ("product", "4"): (
+            "its row was changed in the shared database by something else than the mirror"
+        ),
+        ("lot", "5"): "its change never arrived, or its row was deleted in the shared database",
+        ("lot", "6"): (
+            "its row was changed in the shared database by something else than the mirror"
+        ),
+        ("reorder_rule", "7"): (
+            "its row was changed in the shared database by something else than the mirror"
+        ),
+        ("location", "8"): (
+            "its row was changed in the shared database by something else than the mirror"
+        ),
+        ("movement", "9"): (
+            "its change never arrived, or its row was deleted in the shared database"
+        ),
+        ("movement", "999"): (
+            "its deletion never arrived, or its row was added in the shared database"
+        ),
+        ("total", "11"): (
+            "shared_medications or its levels were changed by something else than the mirror"
+        ),
+    }
+    assert_equal(odoo, database)
+    assert_alerts_are_current(database)
+    assert reconciled(odoo, database, threshold=0).drift == 0
+    (row,) = database.query("SELECT * FROM drift_reports WHERE record_id = '1:8:1'")
+    assert (row["odoo_value"]["quantity"], row["mirror_value"]["quantity"]) == ("1.10", "2.1")
+    assert row["healed"]
+
+
+def test_a_change_that_the_feed_missed_is_told_from_one_made_here(
+    odoo: FakeOdoo, database: Database
+) -> None:
+    odoo.records["stock_level"]["1:8:1"] = level("1:8:1", "77")  # no trigger saw it
+    orm = FakeOrm(odoo)
+    orm.write_date = IN_THE_FUTURE
+    reconciled(odoo, database, orm=orm)
+    assert causes(database) == {
+        ("stock_level", "1:8:1"): "a change in Odoo never arrived: were the feed's triggers off?"
+    }
+    assert_equal(odoo, database)
+
+
+def test_what_is_under_way_is_no_drift(odoo: FakeOdoo, database: Database) -> None:
+    # Committed in Odoo, not mirrored yet: before the reconcile, and while it reads.
+    odoo.commit(("stock_level", "1:8:1", level("1:8:1", "500")), ("lot", 2, None))
+    orm = FakeOrm(odoo)
+
+    def while_reading() -> None:
+        odoo.commit(
+            ("stock_level", "2:8:2", level("2:8:2", "600")),
+            ("stock_level", "3:8:3", None),
+            ("movement", 777, movement(3, "1")),
+        )
+
+    orm.while_reading = while_reading
+    report = reconciled(odoo, database, orm=orm, threshold=0)
+    assert report.drift == 0
+    assert report.in_flight["lot"] == 1
+    assert report.in_flight["stock_level"] >= 1
+    assert report.in_flight["movement"] == 1
+    follow(odoo, database)
+    assert_equal(odoo, database)
+
+
+def test_drift_is_found_and_none_is_imagined_while_the_mirror_runs(
+    odoo: FakeOdoo, database: Database
+) -> None:
+    stop = threading.Event()
+
+    def traffic() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            key = f"{1 + number % 29}:8:{1 + number % 29}"  # never product 30
+            odoo.commit(("stock_level", key, level(key, str(number))))
+            time.sleep(0.004)
+
+    writer = threading.Thread(target=traffic)
+    reader = threading.Thread(target=follow, args=(odoo, database, 4))
+    writer.start()
+    reader.start()
+    try:
+        for _ in range(5):
+            assert reconciled(odoo, database, threshold=0).drift == 0
+        database.query("UPDATE shared_stock_levels SET quantity = -1 WHERE medication_id = 30")
+        assert reconciled(odoo, database).drifted["stock_level"] == 1
+    finally:
+        stop.set()
+        writer.join()
+        reader.join()
+    follow(odoo, database)
+    assert_equal(odoo, database)
+    assert set(causes(database)) == {("stock_level", "30:8:30")}
+
+
+def test_above_the_threshold_it_fails_after_reporting_and_healing(
+    odoo: FakeOdoo, database: Database
+) -> None:
+    database.query("UPDATE shared_stock_levels SET quantity = 0 WHERE medication_id <= 5")
+    with pytest.raises(PermanentError, match=r"5 records differed .* more than 4.* healed"):
+        reconciled(odoo, database, threshold=4)
+    assert database.value("SELECT count(*) FROM drift_reports WHERE healed") == 5
+    assert_equal(odoo, database)
+
+
+def test_a_dry_run_reports_and_changes_nothing(odoo: FakeOdoo, database: Database) -> None:
+    database.query("UPDATE shared_stock_levels SET quantity = 0 WHERE medication_id = 1")
+    assert reconciled(odoo, database, dry_run=True).drifted["stock_level"] == 1
+    assert database.value("SELECT quantity FROM shared_stock_levels WHERE medication_id = 1") == 0
+    assert not database.value("SELECT healed FROM drift_reports WHERE entity = 'stock_level'")
+
+
+def test_what_was_set_aside_is_reported_with_its_reason_and_its_older_value_kept(
+    odoo: FakeOdoo, database: Database
+) -> None:
+    odoo.commit(("product", 1, product({"en_US": ""})))
+    follow(odoo, database)
+    report = reconciled(odoo, database)
+    assert report.drifted["product"] == 1
+    assert "no name in any language" in causes(database)["product", "1"]
+    assert not database.value("SELECT healed FROM drift_reports")
+    assert database.value("SELECT name_en FROM shared_medications WHERE id = 1") == "Product 1"
+
+
+def test_a_reset_feed_or_an_unfinished_load_is_left_to_the_mirror(
+    odoo: FakeOdoo, database: Database
+) -> None:
+    database.query("UPDATE shared_stock_levels SET quantity = 0 WHERE medication_id = 1")
+    real = odoo.page
+    odoo.page = lambda cursor, limit: Page("x", [], reset=True, reason="pruned")  # type: ignore[method-assign]
+    with pytest.raises(TransientError, match="the feed begins anew"):
+        reconciled(odoo, database)
+    odoo.page = real  # type: ignore[method-assign]
+    database.query("UPDATE sync_cursors SET load_cursor = 'x'")
+    with pytest.raises(TransientError, match="a full load is not finished"):
+        reconciled(odoo, database)
+
+
+def test_before_the_first_sync_it_says_so(database: Database) -> None:
+    with pytest.raises(PermanentError, match="sync it once first"):
+        reconciled(FakeOdoo(), database)
