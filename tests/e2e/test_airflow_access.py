@@ -129,3 +129,25 @@ def test_the_pharmacy_starts_a_reconciliation(session_of, stack_env):
     run = request.get(f"{base}/{started.json()['dag_run_id']}")
     assert run.status == 200
     assert run.json()["triggering_user_name"] == FARMACIA
+
+
+@pytest.mark.parametrize(("login", "may"), [(FARMACIA, True), (MEDICINA, False)])
+def test_the_button_starts_a_dag_only_for_who_may(login, may, session_of, stack_env):
+    page = session_of(login).new_page()
+    page.goto(f"{stack_env['AIRFLOW_PUBLIC_URL']}/dags/reconcile_inventory")
+    page.get_by_test_id("trigger-dag-button").click()
+    with page.expect_response(lambda answer: answer.request.method == "POST") as answer:
+        page.get_by_role("dialog").locator("button", has_text="Trigger").last.click()
+    assert answer.value.url.endswith("/dags/reconcile_inventory/dagRuns")
+    assert answer.value.status == (200 if may else 403)
+    if not may:
+        page.get_by_text("403").first.wait_for()
+    page.close()
+
+
+def test_a_person_without_a_group_sees_no_dags(session_of, stack_env):
+    page = session_of(NOBODY).new_page()
+    page.goto(f"{stack_env['AIRFLOW_PUBLIC_URL']}/dags")
+    page.get_by_text("403").first.wait_for()
+    assert page.get_by_text("sync_inventory").count() == 0
+    page.close()
