@@ -26,6 +26,8 @@ box_is_running() { # whether anything of the long-lived box is alive: all of it 
     [ -e "$BOX_LOCK" ] && ! flock --nonblock "$BOX_LOCK" true
 }
 
+is_state() { [ -e "$CLINIC_STATE/ports" ]; } # the first thing that `up` writes there
+
 hosts_file() {
     printf '127.0.0.1 localhost clinic\n::1 ip6-localhost\n127.0.0.1 %s' "$CLINIC_DOMAIN"
     for name in $PUBLIC_NAMES; do printf ' %s.%s' "$name" "$CLINIC_DOMAIN"; done

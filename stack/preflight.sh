@@ -73,6 +73,9 @@ check_disk() { # gigabytes needed for what is not there yet, summed per file sys
     [ -d "$CLINIC_STATE/postgres" ] || state_mb=1000
     cache=$(existing_parent "$CLINIC_CACHE")
     state=$(existing_parent "$CLINIC_STATE")
+    if [ "$(id -u)" != 0 ] && [ ! -d "$ROOT" ]; then
+        require_space "${TMPDIR:-/var/tmp}" 3000 TMPDIR
+    fi
     if [ "$(stat -c %d "$cache")" = "$(stat -c %d "$state")" ]; then
         require_space "$cache" $((cache_mb + state_mb)) "CLINIC_CACHE and CLINIC_STATE"
     else
@@ -90,6 +93,10 @@ require_space() { # require_space FOLDER MEGABYTES VARIABLES
 
 check_writable() {
     local name directory
+    # `make clean` removes the state folder, so it must never be one that holds other things.
+    if [ -d "$CLINIC_STATE" ] && ! is_state && [ -n "$(ls -A "$CLINIC_STATE")" ]; then
+        finding "CLINIC_STATE is $CLINIC_STATE, a folder with other things in it. Name one that is empty or not there."
+    fi
     for name in CLINIC_CACHE CLINIC_STATE; do
         directory=$(existing_parent "${!name}")
         [ -w "$directory" ] || finding "$name is ${!name}, where $(id -un) may not write."
@@ -180,8 +187,10 @@ preflight() { # ends the program with every finding, or returns with nothing cha
     fi
     if [ ${#INSTALL[@]} -gt 0 ]; then
         printf 'Installing %s with apt-get\n' "${INSTALL[*]}"
-        { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends "${INSTALL[@]}"; } >/tmp/clinic-apt.log 2>&1 ||
-            die "apt-get could not install ${INSTALL[*]}; its output is in /tmp/clinic-apt.log"
+        local log=$CLINIC_CACHE/log/apt.log
+        mkdir -p "$CLINIC_CACHE/log"
+        { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends "${INSTALL[@]}"; } >"$log" 2>&1 ||
+            die "apt-get could not install ${INSTALL[*]}; its output is in $log"
         check_namespaces
         [ ${#FINDINGS[@]} = 0 ] || die "${FINDINGS[*]}"
     fi

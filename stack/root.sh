@@ -31,7 +31,8 @@ build_root() { # build_root TARGET LOG
         wrapper=(unshare --mount)
     else
         mode=unshare
-        export TMPDIR=/var/tmp # a home folder is usually closed to the user ids that the build maps
+        # A home folder is usually closed to the user ids that the build maps.
+        export TMPDIR=${TMPDIR:-/var/tmp}
     fi
     rm -rf --one-file-system "$CLINIC_CACHE/tmp"
     mkdir -p "$CLINIC_CACHE/tmp"

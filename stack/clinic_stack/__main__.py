@@ -36,7 +36,7 @@ def setup(config: Config, progress: Progress, what: str = "databases") -> None:
 
 
 def prepare(config: Config, progress: Progress) -> None:
-    """Write every file that the services start from. Nothing has to run for it, and what runs is not disturbed."""
+    """Write every file that the services start from; what runs is not disturbed."""
     (config.state / "run").mkdir(parents=True, exist_ok=True)
     config.state.chmod(0o700)
     config.socket_directory.mkdir(parents=True, exist_ok=True)
@@ -60,36 +60,37 @@ def start(config: Config, progress: Progress) -> None:
     words = credentials.load(config.state / "credentials.json")
     runit = services.Runit(config, progress)
     timeout_s = float(os.environ.get("CLINIC_UP_TIMEOUT", UP_TIMEOUT_S))
-    wanted = config.services
 
-    def start_those(*names: str) -> None:
-        runit.start(*(name for name in names if name in wanted))
+    def wanted(*names: str) -> list[str]:
+        return [name for name in names if name in config.services]
 
-    if "postgres" in wanted:
-        start_those("postgres")
-        runit.wait(("postgres",), timeout_s)
+    runit.start(*wanted("postgres"))
+    runit.wait(*wanted("postgres"), timeout_s=timeout_s)
+    if wanted("postgres"):
         postgres.set_passwords(postgres.live_server(config), words)
-    start_those("epmd", "rabbitmq", "gateway", "keycloak")
+    runit.start(*wanted("epmd", "rabbitmq", "gateway", "keycloak"))
 
-    def odoo_up() -> None:
-        if "odoo" in wanted:
+    def odoo_and_airflow() -> None:
+        if wanted("odoo"):
             _update_odoo(config, words, runit, progress)
-            start_those("odoo")
+            runit.start("odoo")
+        environment.write(config, words)  # Odoo's new API keys are in it
+        if wanted(*airflow.SERVICES):
+            _update_airflow(config, words, progress)
+            runit.start(*wanted(*airflow.SERVICES))
 
-    def shared_database_up() -> None:
-        if "postgres" in wanted:
+    def realm() -> None:
+        if wanted("keycloak"):
+            runit.wait("keycloak", timeout_s=timeout_s)
+            apply_keycloak(config, words, progress)
+
+    def shared_database() -> None:
+        if wanted("postgres"):
             migrate_shared_database(config, words, progress)
 
-    together(odoo_up, shared_database_up)
-    environment.write(config, words)  # Odoo's new API keys are in it
-    if any(name.startswith("airflow") for name in wanted):
-        _update_airflow(config, words, progress)
-        start_those(*(name for name in SERVICES if name.startswith("airflow")))
-    if "keycloak" in wanted:
-        runit.wait(tuple(name for name in ("gateway", "keycloak") if name in wanted), timeout_s)
-        apply_keycloak(config, words, progress)
-    runit.wait(tuple(name for name in wanted if name not in ("postgres", "gateway", "keycloak")), timeout_s)
-    _say_addresses(config, progress)
+    together(odoo_and_airflow, realm, shared_database)
+    runit.wait(*config.services, timeout_s=timeout_s)
+    _say_addresses(config, progress, runit.started_any)
 
 
 def _update_odoo(
@@ -122,7 +123,7 @@ def stop(config: Config, progress: Progress) -> None:
     """Stop every service, users before what they use."""
     runit = services.Runit(config, progress)
     with progress.step("Stopping"):
-        runit.stop(*(name for name in SERVICES if name.startswith("airflow") or name == "gateway"))
+        runit.stop(*airflow.SERVICES, "gateway")
         runit.stop("odoo", "keycloak")
         runit.stop("rabbitmq", "epmd")
         runit.stop("postgres")
@@ -142,13 +143,21 @@ def status(config: Config, progress: Progress) -> None:
         rows.append((name, word, lasted, ready, addresses.get(name, "")))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        progress.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        progress.say(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
 
 
 def _duration(seconds: int) -> str:
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return (
+        f"{hours} h {minutes} min"
+        if hours
+        else f"{minutes} min {rest} s"
+        if minutes
+        else f"{rest} s"
+    )
 
 
 def _addresses(config: Config) -> dict[str, str]:
@@ -163,9 +172,17 @@ def _addresses(config: Config) -> dict[str, str]:
     }
 
 
-def _say_addresses(config: Config, progress: Progress) -> None:
-    progress.say(f"Up after {progress.elapsed_s():.1f} s. Addresses and passwords: {config.state}/stack.env")
-    for label, name in (("Odoo", "odoo"), ("Airflow", "airflow"), ("Keycloak", "auth"), ("RabbitMQ", "rabbitmq")):
+def _say_addresses(config: Config, progress: Progress, started_any: bool) -> None:
+    what = "All services are ready" if started_any else "All services were running already"
+    progress.say(
+        f"{what} ({progress.elapsed_s():.1f} s). Addresses and passwords: {config.state}/stack.env"
+    )
+    for label, name in (
+        ("Odoo", "odoo"),
+        ("Airflow", "airflow"),
+        ("Keycloak", "auth"),
+        ("RabbitMQ", "rabbitmq"),
+    ):
         progress.say(f"  {label:<9} {config.public_url(name)}")
 
 

@@ -1,9 +1,10 @@
-"""Airflow: its environment, its connections, and the metadata that tells it our connection types."""
+"""Airflow: its environment, its connections, and how it learns of our connection types."""
 
 import json
 import os
 import shlex
 import shutil
+import time
 from pathlib import Path
 
 from clinic_stack import postgres
@@ -14,6 +15,8 @@ from clinic_stack.files import fingerprint, shell_variables, write_if_changed
 from clinic_stack.odoo import FEED_LOGIN
 
 REALM = "clinica-realm"
+LOGS_KEPT_S = 14 * 24 * 3600
+SERVICES = ("airflow-api", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 AUTH_MANAGER = "airflow.providers.keycloak.auth_manager.keycloak_auth_manager.KeycloakAuthManager"
 
 
@@ -28,7 +31,11 @@ def settings(config: Config, database_url: str) -> dict[str, object]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_url,
         "PYTHONPATH": ":".join(
             str(path)
-            for path in (config.checkout / "include", config.checkout / "plugins", config.state / "site")
+            for path in (
+                config.checkout / "include",
+                config.checkout / "plugins",
+                config.state / "site",
+            )
         ),
     }
 
@@ -75,10 +82,19 @@ def prepare(config: Config, credentials: Credentials) -> None:
     text = shell_variables(environment, export=True)
     write_if_changed(config.state / "airflow" / "environment", text, 0o600)
     _prepare_metadata(config)
+    _forget_old_logs(config.state / "airflow" / "logs")
+
+
+def _forget_old_logs(directory: Path) -> None:
+    """Remove task logs that nobody wrote to for two weeks: a DAG that never ends never stops logging."""
+    oldest = time.time() - LOGS_KEPT_S
+    for path in directory.rglob("*.log*"):
+        if path.is_file() and path.stat().st_mtime < oldest:
+            path.unlink()
 
 
 def _prepare_metadata(config: Config) -> None:
-    """Put the metadata of the distribution `clinic` on Airflow's path, as an editable install would.
+    """Put the metadata of the distribution `clinic` on Airflow's path.
 
     Airflow learns of connection types from the entry point `apache_airflow_provider` of installed
     distributions. The hook of PEP 660 writes just that metadata; the code stays in the checkout.
@@ -92,7 +108,10 @@ def _prepare_metadata(config: Config) -> None:
     (config.state / "site").mkdir(parents=True)
     hook = "import sys, hatchling.build as b; b.prepare_metadata_for_build_editable(sys.argv[1])"
     run(
-        [config.venv / "bin" / "python", "-c", hook, config.state / "site"],
+        config.venv / "bin" / "python",
+        "-c",
+        hook,
+        config.state / "site",
         log=config.state / "log" / "airflow-setup.log",
         cwd=config.checkout,
     )
@@ -109,7 +128,7 @@ def migrate(config: Config, database_url: str, log: Path) -> None:
         "AIRFLOW__CORE__DAGS_FOLDER": home,
         "AIRFLOW__CORE__PLUGINS_FOLDER": home,
     }
-    run([config.venv / "bin" / "airflow", "db", "migrate"], log=log, environment=environment)
+    run(config.venv / "bin" / "airflow", "db", "migrate", log=log, environment=environment)
 
 
 def connections(config: Config, credentials: Credentials) -> dict[str, dict[str, object]]:
@@ -162,7 +181,9 @@ def needs_migration(config: Config) -> bool:
 def upgrade(config: Config, log: Path) -> None:
     """Bring this installation's tables up to date."""
     run(
-        [config.venv / "bin" / "airflow", "db", "migrate"],
+        config.venv / "bin" / "airflow",
+        "db",
+        "migrate",
         log=log,
         environment=read_environment(config),
     )
@@ -176,7 +197,11 @@ def import_connections(config: Config, credentials: Credentials, log: Path) -> N
     write_if_changed(file, text, 0o600)
     environment = read_environment(config)
     run(
-        [config.venv / "bin" / "airflow", "connections", "import", "--overwrite", file],
+        config.venv / "bin" / "airflow",
+        "connections",
+        "import",
+        "--overwrite",
+        file,
         log=log,
         environment=environment,
     )

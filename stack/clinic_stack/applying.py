@@ -1,4 +1,4 @@
-"""What the repository declares and the running servers hold: the shared database's schema, Keycloak's realm.
+"""What the repository declares and running servers hold: a schema and a realm.
 
 Both are applied by the commands that an administrator would use, with the values of stack.env.
 """
@@ -15,7 +15,10 @@ from clinic_stack.progress import Progress
 
 def _clinic(config: Config, words: Credentials, *arguments: str, log_name: str) -> None:
     run(
-        [config.venv / "bin" / "python", "-m", "clinic.cli", *arguments],
+        config.venv / "bin" / "python",
+        "-m",
+        "clinic.cli",
+        *arguments,
         log=config.state / "log" / log_name,
         environment=environment.values(config, words)
         | {
@@ -28,7 +31,7 @@ def _clinic(config: Config, words: Credentials, *arguments: str, log_name: str) 
 
 
 def migrate_shared_database(config: Config, words: Credentials, progress: Progress) -> None:
-    """Set the roles' passwords and limits by sql/roles.sql, and apply the migrations that are missing."""
+    """Set up the roles by sql/roles.sql, and apply the migrations that are missing."""
     sql = config.checkout / "sql"
     code = config.checkout / "include" / "clinic" / "shared_db_commands.py"
     wanted = fingerprint(tree_fingerprint([sql, code]), config.venv)
@@ -46,7 +49,7 @@ def migrate_shared_database(config: Config, words: Credentials, progress: Progre
 
 
 def apply_keycloak(config: Config, words: Credentials, progress: Progress) -> None:
-    """Bring the realm to what keycloak/ declares; only when that, or an address in it, has changed."""
+    """Bring the realm to what keycloak/ declares, if that or an address in it has changed."""
     paths = [config.checkout / "keycloak", config.checkout / "include" / "clinic" / "identity"]
     wanted = fingerprint(tree_fingerprint(paths), config.first_port, config.domain)
     mark = config.state / "run" / "keycloak.applied"

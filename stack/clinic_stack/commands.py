@@ -2,18 +2,18 @@
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from clinic_stack.config import StackError
 
+LARGEST_LOG_BYTES = 2_000_000
 LINES_SHOWN = 15
 WIDEST_LINE = 240
 
 
 def run(
-    command: Sequence[str | Path],
-    *,
+    *command: str | Path,
     log: Path,
     environment: Mapping[str, object] | None = None,
     stdin: str | None = None,
@@ -30,12 +30,14 @@ def run(
         stdin: Given to the program as its input.
         cwd: The folder to run it in.
         timeout_s: After this long it is killed.
-        log_output: False keeps its standard output out of the log, for an answer that holds secrets.
+        log_output: False keeps its standard output, which may hold secrets, out of the log.
 
     Raises:
         StackError: It failed or took too long; the message ends with the last lines of its output.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > LARGEST_LOG_BYTES:
+        log.replace(log.with_suffix(".log.old"))
     variables = os.environ | {name: str(value) for name, value in (environment or {}).items()}
     name = Path(command[0]).name
     with log.open("a") as file:
@@ -56,7 +58,9 @@ def run(
         if log_output:
             file.write(result.stdout)
     if result.returncode:
-        raise StackError(f"{name} failed ({result.returncode}); the end of {log}:\n{last_lines(log)}")
+        raise StackError(
+            f"{name} failed ({result.returncode}); the end of {log}:\n{last_lines(log)}"
+        )
     return result.stdout
 
 
@@ -65,4 +69,6 @@ def last_lines(log: Path, count: int = LINES_SHOWN) -> str:
     if not log.exists():
         return "(nothing was logged)"
     lines = log.read_text(errors="replace").splitlines()[-count:]
-    return "\n".join(line if len(line) <= WIDEST_LINE else f"{line[:WIDEST_LINE]}…" for line in lines)
+    return "\n".join(
+        line if len(line) <= WIDEST_LINE else f"{line[:WIDEST_LINE]}…" for line in lines
+    )

@@ -42,7 +42,7 @@ LONGEST_SOCKET_PATH = 107
 
 
 class StackError(Exception):
-    """Something a person has to know: the message is one clear sentence, shown without a traceback."""
+    """Something a person has to know: the message is shown without a traceback."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Config:
 
     @property
     def socket_directory(self) -> Path:
-        """The folder of PostgreSQL's socket: in the state, unless that path is too long for a socket."""
+        """The folder of PostgreSQL's socket: in the state, unless its path is too long for one."""
         wanted = self.state / "run"
         longest = wanted / f".s.PGSQL.{self.port('postgres')}.lock"
         if len(os.fsencode(longest)) <= LONGEST_SOCKET_PATH:

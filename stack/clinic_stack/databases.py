@@ -1,7 +1,7 @@
 """The filled databases: made once into the cache, copied for each new state folder.
 
-Two layers: `base` depends on versions only and takes minutes; `full` adds this repository's Odoo addons and
-takes seconds, so a changed addon does not cost the whole.
+Two layers: `base` depends on versions only and takes minutes; `full` adds this repository's Odoo
+addons and takes seconds, so a changed addon does not cost the whole.
 """
 
 import shutil
@@ -17,21 +17,26 @@ from clinic_stack.files import fingerprint, tree_fingerprint, write_if_changed
 from clinic_stack.progress import Progress, together
 
 # Files whose change makes other databases than before.
-INPUTS = ("databases.py", "postgres.py", "odoo.py", "../odoo/language.py")
+INPUTS = ("databases.py", "postgres.py", "odoo.py", "keycloak.py", "../odoo/language.py")
 SNAPSHOTS_KEPT = 3
 
 
 def snapshot(config: Config, progress: Progress) -> Path:
-    """The cached databases for this checkout, made now if need be: a cluster and Odoo's file store."""
+    """The cached cluster and file store for this checkout, made now if need be."""
     own = Path(__file__).parent
-    base = config.cache / f"databases-base-{fingerprint(describe(config), *((own / name).read_text() for name in INPUTS))}"
+    key = fingerprint(describe(config), *((own / name).read_text() for name in INPUTS))
+    base = config.cache / f"databases-base-{key}"
     if not base.is_dir():
-        with progress.step("Databases", "Odoo with Spanish and its modules, Airflow, Keycloak: once"):
+        with progress.step(
+            "Databases", "Odoo with Spanish and its modules, Airflow, Keycloak: once"
+        ):
             _make(base, lambda new: _fill(config, new, progress))
     addons = odoo.own_addons(config.checkout)
     if not addons:
         return base
-    full = config.cache / f"databases-full-{fingerprint(base.name, tree_fingerprint(addons.values()))}"
+    full = (
+        config.cache / f"databases-full-{fingerprint(base.name, tree_fingerprint(addons.values()))}"
+    )
     if not full.is_dir():
         with progress.step("Databases, with this repository's addons", ", ".join(addons)):
             _make(full, lambda new: _add_addons(config, base, new))
@@ -68,16 +73,19 @@ def _fill(config: Config, new: Path, progress: Progress) -> None:
 
         def fill_airflow() -> None:
             with progress.step("  Airflow's database"):
-                url = f"postgresql+psycopg2://airflow@/airflow?host={server.socket_directory}&port={port}"
+                sockets = server.socket_directory
+                url = f"postgresql+psycopg2://airflow@/airflow?host={sockets}&port={port}"
                 airflow.migrate(config, url, log.with_name("databases-airflow.log"))
 
         def fill_keycloak() -> None:
             with progress.step("  Keycloak's database"):
                 ports = (keycloak_ports[0], keycloak_ports[1])
-                keycloak.create_schema(config, server, ports, log.with_name("databases-keycloak.log"))
+                keycloak.create_schema(
+                    config, server, ports, log.with_name("databases-keycloak.log")
+                )
 
         together(fill_odoo, fill_keycloak, fill_airflow)
-        run(["vacuumdb", "--all", "--analyze", "--quiet"], log=log, environment=server.environment)
+        run("vacuumdb", "--all", "--analyze", "--quiet", log=log, environment=server.environment)
 
 
 def _add_addons(config: Config, base: Path, new: Path) -> None:
@@ -101,7 +109,7 @@ def _copy(source: Path, target: Path) -> None:
     for name in ("postgres", "odoo"):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         log = target / "copy.log"
-        run(["cp", "-a", "--reflink=auto", "-T", source / name, target / name], log=log)
+        run("cp", "-a", "--reflink=auto", "-T", source / name, target / name, log=log)
         log.unlink()
 
 
@@ -114,7 +122,10 @@ def initialise(config: Config, progress: Progress) -> None:
         for name in ("postgres", "odoo", "airflow", "rabbitmq"):
             shutil.rmtree(config.state / name, ignore_errors=True)
         _copy(source, config.state)
-        known = {name: tree_fingerprint([path]) for name, path in odoo.own_addons(config.checkout).items()}
+        known = {
+            name: tree_fingerprint([path])
+            for name, path in odoo.own_addons(config.checkout).items()
+        }
         odoo.remember_addons(config, known)
         write_if_changed(config.state / "airflow" / "migrated", config.venv.name)
         (config.state / "initialised").write_text(f"{source.name}\n")
@@ -134,6 +145,8 @@ def free_ports(count: int) -> list[int]:
 def _forget_old(cache: Path) -> None:
     """Keep the snapshots used last; each is some 250 MB."""
     for kind in ("base", "full"):
-        found = sorted(cache.glob(f"databases-{kind}-*[0-9a-f]"), key=lambda path: path.stat().st_mtime)
+        found = sorted(
+            cache.glob(f"databases-{kind}-*[0-9a-f]"), key=lambda path: path.stat().st_mtime
+        )
         for path in found[:-SNAPSHOTS_KEPT]:
             shutil.rmtree(path, ignore_errors=True)

@@ -1,7 +1,7 @@
 """What is fetched into the cache beside the private Debian: Python packages and Keycloak.
 
-Each result has a folder named after what it was made from, so another version never overwrites one in use.
-A mark written last tells a whole result from one whose making was interrupted.
+Each result has a folder named after what it was made from, so another version never overwrites one
+in use. A mark written last tells a whole result from one whose making was interrupted.
 """
 
 import hashlib
@@ -31,11 +31,28 @@ def python_packages(config: Config, progress: Progress) -> None:
     with progress.step("Python packages", "170 MB: Airflow, Envoy and what the tests need"):
         uv = _uv(config, log)
         shutil.rmtree(config.venv, ignore_errors=True)
-        environment = _registry_settings(uv.with_name("pip"), log) | {"UV_CACHE_DIR": str(config.cache / "uv")}
-        run([uv, "venv", "--python", "/usr/bin/python3", config.venv], log=log, environment=environment)
+        environment = _registry_settings(uv.with_name("pip"), log) | {
+            "UV_CACHE_DIR": str(config.cache / "uv")
+        }
         run(
-            [uv, "pip", "install", "--python", config.venv / "bin" / "python", "--require-hashes"]
-            + ["--compile-bytecode", "--requirements", config.checkout / "requirements-dev.txt"],
+            uv,
+            "venv",
+            "--python",
+            "/usr/bin/python3",
+            config.venv,
+            log=log,
+            environment=environment,
+        )
+        run(
+            uv,
+            "pip",
+            "install",
+            "--python",
+            config.venv / "bin" / "python",
+            "--require-hashes",
+            "--compile-bytecode",
+            "--requirements",
+            config.checkout / "requirements-dev.txt",
             log=log,
             environment=environment,
             timeout_s=1800,
@@ -49,14 +66,14 @@ def _uv(config: Config, log: Path) -> Path:
     home = config.cache / f"uv-{fingerprint(requirements.read_text())}"
     if not (home / COMPLETE).exists():
         shutil.rmtree(home, ignore_errors=True)
-        run(["/usr/bin/python3", "-m", "venv", home], log=log)
-        run([home / "bin" / "pip", "install", "--require-hashes", "-r", requirements], log=log)
+        run("/usr/bin/python3", "-m", "venv", home, log=log)
+        run(home / "bin" / "pip", "install", "--require-hashes", "-r", requirements, log=log)
         (home / COMPLETE).touch()
     return home / "bin" / "uv"
 
 
 def _registry_settings(pip: Path, log: Path) -> dict[str, str]:
-    """Hand pip's own settings on to uv, which does not read them: a mirror, extra folders, a certificate."""
+    """Hand pip's own settings (a mirror, extra folders) on to uv, which does not read them."""
     uv = {}
     names = {
         "index-url": "UV_DEFAULT_INDEX",
@@ -64,7 +81,7 @@ def _registry_settings(pip: Path, log: Path) -> dict[str, str]:
         "find-links": "UV_FIND_LINKS",
         "trusted-host": "UV_INSECURE_HOST",
     }
-    listed = run([pip, "config", "list"], log=log)
+    listed = run(pip, "config", "list", log=log)
     for line in listed.splitlines():
         key, _, value = line.partition("=")
         name = names.get(key.rpartition(".")[2])
@@ -81,7 +98,7 @@ def keycloak_home(config: Config) -> Path:
 
 
 def keycloak(config: Config, progress: Progress) -> None:
-    """Fetch Keycloak from Maven Central with the machine's own Maven settings, and build it for PostgreSQL."""
+    """Fetch Keycloak by the machine's own Maven settings, and build it for PostgreSQL."""
     home = keycloak_home(config)
     if home.is_dir():
         return
@@ -91,9 +108,14 @@ def keycloak(config: Config, progress: Progress) -> None:
     new.mkdir(parents=True)
     with progress.step(f"Keycloak {KEYCLOAK_VERSION}", "177 MB"):
         run(
-            ["mvn", "-q", "-B", "-ntp", f"-Dmaven.repo.local={new / 'm2'}", COPY_PLUGIN]
-            + [f"-Dartifact=org.keycloak:keycloak-quarkus-dist:{KEYCLOAK_VERSION}:tar.gz"]
-            + [f"-DoutputDirectory={new}"],
+            "mvn",
+            "-q",
+            "-B",
+            "-ntp",
+            f"-Dmaven.repo.local={new / 'm2'}",
+            COPY_PLUGIN,
+            f"-Dartifact=org.keycloak:keycloak-quarkus-dist:{KEYCLOAK_VERSION}:tar.gz",
+            f"-DoutputDirectory={new}",
             log=log,
             environment={"MAVEN_OPTS": _java_trust(new, log), "MAVEN_ARGS": ""},
             cwd=new,
@@ -105,11 +127,11 @@ def keycloak(config: Config, progress: Progress) -> None:
                 f"Keycloak's archive has SHA-256 {found} and {KEYCLOAK_SHA256} is expected; "
                 "it was changed on its way, so nothing of it was run."
             )
-        run(["tar", "-xzf", archive, "--strip-components=1", "-C", new], log=log)
+        run("tar", "-xzf", archive, "--strip-components=1", "-C", new, log=log)
         archive.unlink()
         shutil.rmtree(new / "m2")
     with progress.step("Keycloak, built for PostgreSQL"):
-        run([new / "bin" / "kc.sh", "build", *KEYCLOAK_BUILD], log=log)
+        run(new / "bin" / "kc.sh", "build", *KEYCLOAK_BUILD, log=log)
         new.rename(home)
 
 
@@ -117,12 +139,25 @@ def _java_trust(directory: Path, log: Path) -> str:
     """Java options for a trust store made of the certificates this machine trusts."""
     store, password = directory / "trust.p12", "changeit"  # holds public certificates only
     run(
-        ["openssl", "pkcs12", "-export", "-nokeys", "-jdktrust", "anyExtendedKeyUsage"]
-        + ["-in", os.environ["SSL_CERT_FILE"], "-passout", f"pass:{password}", "-out", store],
+        "openssl",
+        "pkcs12",
+        "-export",
+        "-nokeys",
+        "-jdktrust",
+        "anyExtendedKeyUsage",
+        "-in",
+        os.environ["SSL_CERT_FILE"],
+        "-passout",
+        f"pass:{password}",
+        "-out",
+        store,
         log=log,
     )
     options = {"trustStore": store, "trustStoreType": "PKCS12", "trustStorePassword": password}
-    return " ".join(f"-Djavax.net.ssl.{name}={value}" for name, value in options.items()) + _java_proxy()
+    return (
+        " ".join(f"-Djavax.net.ssl.{name}={value}" for name, value in options.items())
+        + _java_proxy()
+    )
 
 
 def _java_proxy() -> str:
@@ -131,7 +166,9 @@ def _java_proxy() -> str:
     for scheme in ("http", "https"):
         url = os.environ.get(f"{scheme}_proxy") or os.environ.get(f"{scheme.upper()}_PROXY")
         if url:
-            host, _, port = url.rpartition("@")[2].removeprefix("http://").rstrip("/").partition(":")
+            host, _, port = (
+                url.rpartition("@")[2].removeprefix("http://").rstrip("/").partition(":")
+            )
             options += f" -D{scheme}.proxyHost={host} -D{scheme}.proxyPort={port or 3128}"
     return options
 

@@ -1,4 +1,4 @@
-"""Small file helpers: secrets are never readable by others, and nothing is rewritten without a change."""
+"""Files: secrets are never readable by others, and nothing is rewritten without a change."""
 
 import hashlib
 import os
@@ -33,7 +33,7 @@ def fingerprint(*parts: object) -> str:
 
 
 def tree_fingerprint(paths: Iterable[Path]) -> str:
-    """12 hexadecimal digits over the names and contents of all files under `paths`, but for Python's caches."""
+    """12 hexadecimal digits over the names and contents of all files under `paths`."""
     digest = hashlib.sha256()
     for top in sorted(paths):
         files = [top] if top.is_file() else sorted(top.rglob("*"))

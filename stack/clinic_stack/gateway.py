@@ -5,7 +5,7 @@ from clinic_stack.config import Config
 
 
 def prepare(config: Config) -> None:
-    """Render the configuration, checked by Envoy itself; a gateway that runs takes up a change by itself."""
+    """Render the configuration, checked by Envoy; a running gateway takes it up by itself."""
     upstreams = {
         "odoo": "odoo",
         "odoo-evented": "odoo_evented",
@@ -15,15 +15,24 @@ def prepare(config: Config) -> None:
     }
     tls = config.state / "tls"
     run(
-        [config.venv / "bin" / "python", config.checkout / "gateway" / "render.py"]
-        + ["--out", config.state / "gateway", "--domain", config.domain]
-        + ["--port", str(config.port("gateway"))]
-        + ["--certificate", tls / "server.crt", "--private-key", tls / "server.key"]
-        + [
+        config.venv / "bin" / "python",
+        config.checkout / "gateway" / "render.py",
+        "--out",
+        config.state / "gateway",
+        "--domain",
+        config.domain,
+        "--port",
+        str(config.port("gateway")),
+        "--certificate",
+        tls / "server.crt",
+        "--private-key",
+        tls / "server.key",
+        *(
             argument
             for option, name in upstreams.items()
             for argument in (f"--{option}", f"127.0.0.1:{config.port(name)}")
-        ]
-        + ["--validate", config.venv / "bin" / "envoy"],
+        ),
+        "--validate",
+        config.venv / "bin" / "envoy",
         log=config.state / "log" / "gateway-setup.log",
     )

@@ -64,8 +64,8 @@ def _common_settings() -> dict[str, object]:
 def create_schema(config: Config, server: Server, ports: tuple[int, int], log: Path) -> None:
     """Let Keycloak make its tables, then take everything out that belongs to an installation.
 
-    A first start also makes the realm `master`, its signing keys and an administrator. Those must not be in
-    a snapshot that several installations start from: the next start makes new ones in two seconds.
+    A first start also makes the realm `master`, its signing keys and an administrator. Those must
+    not be in a snapshot that several installations start from: the next start makes new ones.
     """
     word = secrets.token_urlsafe(24)
     quiet = "SET log_statement = 'none';\n"
@@ -79,11 +79,14 @@ def create_schema(config: Config, server: Server, ports: tuple[int, int], log: P
         "KC_HOSTNAME_STRICT": "false",
         **_common_settings(),
     }
-    _start_once(keycloak_home(config), environment, f"http://127.0.0.1:{ports[1]}/health/ready", log)
-    kept = ", ".join(f"'{table}'" for table in KEPT_TABLES)
+    _start_once(
+        keycloak_home(config), environment, f"http://127.0.0.1:{ports[1]}/health/ready", log
+    )
     server.sql(
+        f"\\set kept '{','.join(KEPT_TABLES)}'\n"
         "SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ') FROM pg_tables "
-        f"WHERE schemaname = 'public' AND tablename NOT IN ({kept})\n\\gexec\n"
+        "WHERE schemaname = 'public' AND tablename <> ALL (string_to_array(:'kept', ','))\n"
+        "\\gexec\n"
         "ALTER ROLE keycloak PASSWORD NULL;\n",
         "keycloak",
     )

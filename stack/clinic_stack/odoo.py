@@ -14,6 +14,10 @@ from clinic_stack.postgres import Server
 MODULES = ("base", "stock", "account", "purchase", "product_expiry")
 LANGUAGE = "es_ES"
 FEED_LOGIN = "clinic_feed"
+DEPRECATED_RPC = (
+    "odoo.addons.rpc.controllers.jsonrpc",
+    "odoo.addons.rpc.controllers.xmlrpc",
+)
 SYSTEM_ADDONS = "/usr/lib/python3/dist-packages/odoo/addons"
 RESULT_MARK = "clinic-result:"
 
@@ -45,7 +49,7 @@ def configuration(
         "list_db": False,
         "http_interface": "127.0.0.1",
         # One WARNING for each call of the older RPC endpoints, which odoorpc uses on purpose.
-        "log_handler": ":INFO,odoo.addons.rpc.controllers.jsonrpc:ERROR,odoo.addons.rpc.controllers.xmlrpc:ERROR",
+        "log_handler": ",".join([":INFO", *(f"{name}:ERROR" for name in DEPRECATED_RPC)]),
         **more,
     }
     return "[options]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
@@ -75,14 +79,22 @@ def install(conf: Path, modules: Iterable[str], log: Path, *arguments: str) -> N
 
 def _odoo(conf: Path, *arguments: str, log: Path) -> None:
     run(
-        ["odoo", "-c", conf, "-d", "odoo", "--stop-after-init", "--no-http", "--workers=0"]
-        + ["--max-cron-threads=0", *arguments],
+        "odoo",
+        "-c",
+        conf,
+        "-d",
+        "odoo",
+        "--stop-after-init",
+        "--no-http",
+        "--workers=0",
+        "--max-cron-threads=0",
+        *arguments,
         log=log,
     )
 
 
 def shell(conf: Path, script: str, values: dict[str, object], log: Path) -> dict[str, str]:
-    """Run a script of stack/odoo/ in `odoo shell`; it finds `values` and `env`, and calls `result(…)`.
+    """Run a script of stack/odoo/ in `odoo shell`; it finds `values`, `env` and `result(…)`.
 
     Values travel on standard input and the result is not logged, for both hold secrets.
 
@@ -96,7 +108,15 @@ def shell(conf: Path, script: str, values: dict[str, object], log: Path) -> dict
         f"    print({RESULT_MARK!r} + json.dumps(found))\n"
     )
     answer = run(
-        ["odoo", "shell", "-c", conf, "-d", "odoo", "--no-http", "--workers=0", "--max-cron-threads=0"],
+        "odoo",
+        "shell",
+        "-c",
+        conf,
+        "-d",
+        "odoo",
+        "--no-http",
+        "--workers=0",
+        "--max-cron-threads=0",
         log=log,
         stdin=preamble + script,
         log_output=False,
@@ -109,11 +129,13 @@ def shell(conf: Path, script: str, values: dict[str, object], log: Path) -> dict
 
 
 def outdated_addons(config: Config) -> tuple[list[str], list[str]]:
-    """This repository's addons that the database does not have, and those whose files changed since."""
+    """This repository's addons that the database lacks, and those whose files changed since."""
     known = _known_addons(config)
     present = {name: tree_fingerprint([path]) for name, path in own_addons(config.checkout).items()}
     new = sorted(present.keys() - known.keys())
-    return new, sorted(name for name in present.keys() & known.keys() if present[name] != known[name])
+    return new, sorted(
+        name for name in present.keys() & known.keys() if present[name] != known[name]
+    )
 
 
 def update_addons(config: Config, new: list[str], changed: list[str], log: Path) -> None:
@@ -137,7 +159,9 @@ def _known_addons(config: Config) -> dict[str, str]:
 
 def remember_addons(config: Config, fingerprints: dict[str, str]) -> None:
     """Note which files of which addons the database has: name -> fingerprint."""
-    write_if_changed(config.state / "odoo" / "addons.json", json.dumps(fingerprints, indent=1) + "\n")
+    write_if_changed(
+        config.state / "odoo" / "addons.json", json.dumps(fingerprints, indent=1) + "\n"
+    )
 
 
 def _identity(config: Config) -> dict[str, object]:
@@ -179,7 +203,7 @@ def personalise(config: Config, credentials: Credentials, log: Path) -> None:
 def disown(server: Server) -> None:
     """Take passwords and keys out of a database before it goes into the cache.
 
-    Its database.uuid and database.secret stay, for Odoo cannot install an addon without them: they are of no
-    installation, for `personalise` makes new ones in every copy.
+    Its database.uuid and database.secret stay, for Odoo cannot install an addon without them; they
+    are of no installation, because `personalise` makes new ones in every copy.
     """
     server.sql("UPDATE res_users SET password = NULL;\nDELETE FROM res_users_apikeys;\n", "odoo")

@@ -57,7 +57,17 @@ class Server:
     def sql(self, statements: str, database: str = "postgres") -> str:
         """Run statements, handed over on standard input so that no secret shows in `ps`."""
         return run(
-            ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-f", "-"],
+            "psql",
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            database,
+            "-f",
+            "-",
             log=self.log,
             environment=self.environment,
             stdin=statements,
@@ -75,14 +85,26 @@ class Server:
 
 def live_server(config: Config) -> Server:
     """The stack's own server."""
-    return Server(config.socket_directory, config.port("postgres"), config.state / "log" / "sql.log")
+    return Server(
+        config.socket_directory, config.port("postgres"), config.state / "log" / "sql.log"
+    )
 
 
 def initdb(directory: Path, log: Path) -> None:
     """Make an empty cluster."""
     run(
-        ["initdb", "-D", directory, "-U", SUPERUSER, "--auth-local=peer", "--auth-host=scram-sha-256"]
-        + ["--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums", "--no-sync", "--no-instructions"],
+        "initdb",
+        "-D",
+        directory,
+        "-U",
+        SUPERUSER,
+        "--auth-local=peer",
+        "--auth-host=scram-sha-256",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+        "--data-checksums",
+        "--no-sync",
+        "--no-instructions",
         log=log,
     )
 
@@ -142,7 +164,9 @@ def _wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
     for _ in range(300):
         if process.poll() is not None:
             raise StackError(f"PostgreSQL ended at once; see {server.log}")
-        ready = subprocess.run(["pg_isready", "-q", "-t", "1", "-d", "postgres"], env=environment, check=False)
+        ready = subprocess.run(
+            ["pg_isready", "-q", "-t", "1", "-d", "postgres"], env=environment, check=False
+        )
         if ready.returncode == 0:
             return
         try:
@@ -155,13 +179,16 @@ def _wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
 def create_roles_and_databases(server: Server) -> None:
     """Every role (without a password) and its empty database."""
     roles = "".join(
-        f"CREATE ROLE {role} LOGIN{' CREATEDB' if role == 'odoo' else ''};\n" for role in DATABASE_ROLES
+        f"CREATE ROLE {role} LOGIN{' CREATEDB' if role == 'odoo' else ''};\n"
+        for role in DATABASE_ROLES
     )
     databases = "".join(
         f"CREATE DATABASE {name} OWNER {owner};\nREVOKE ALL ON DATABASE {name} FROM PUBLIC;\n"
         for name, owner in DATABASES.items()
     )
-    grants = "GRANT CONNECT ON DATABASE clinica_shared TO clinica_sync, clinica_api, clinica_readonly;\n"
+    grants = (
+        "GRANT CONNECT ON DATABASE clinica_shared TO clinica_sync, clinica_api, clinica_readonly;\n"
+    )
     server.sql(roles + databases + grants)
 
 
@@ -176,6 +203,6 @@ def set_passwords(server: Server, credentials: Credentials) -> None:
 
 
 def url(config: Config, credentials: Credentials, role: str, database: str) -> str:
-    """The address of a database over TCP, password included; generated passwords need no escaping."""
+    """The address of a database over TCP; generated passwords need no escaping."""
     word = credentials["postgres_admin" if role == SUPERUSER else f"database_{role}"]
     return f"postgresql://{role}:{word}@127.0.0.1:{config.port('postgres')}/{database}"

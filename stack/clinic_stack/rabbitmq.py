@@ -21,7 +21,6 @@ def prepare(config: Config, credentials: Credentials) -> None:
         "log.console": "true",
         "log.console.level": "info",
         "log.file": "false",
-        # People and programs on one machine: a node that waits for cluster partners waits for nobody.
         "cluster_name": "clinic",
     }
     text = "".join(f"{name} = {value}\n" for name, value in settings.items())
@@ -42,7 +41,9 @@ def prepare(config: Config, credentials: Credentials) -> None:
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         # The start script becomes the server itself, so signals reach it.
         "RABBITMQ_ALLOW_INPUT": 1,
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-noinput -kernel inet_dist_use_interface {127,0,0,1}",
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+            "-noinput -kernel inet_dist_use_interface {127,0,0,1}"
+        ),
     }
     write_if_changed(home / "environment", shell_variables(environment, export=True))
     # Erlang takes the cookie from its home folder and insists on this mode.
@@ -57,8 +58,8 @@ def prepare(config: Config, credentials: Credentials) -> None:
 def password_hash(name: str, password: str) -> str:
     """RabbitMQ's salted SHA-256, https://www.rabbitmq.com/docs/passwords#computing-password-hash.
 
-    The salt comes from the name and the password, so the same pair always gives the same file and nothing
-    is imported anew without need. The passwords are 192 random bits: no table could be made beforehand.
+    The salt comes from the name and the password, so the same pair always gives the same file and
+    nothing is imported anew without need. A password is 192 random bits: no table helps against it.
     """
     salt = hashlib.sha256(f"{name}\0{password}".encode()).digest()[:4]
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()

@@ -5,8 +5,8 @@
 
 import os
 import re
-
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +87,10 @@ class Runit:
     def __init__(self, config: Config, progress: Progress) -> None:
         self._config = config
         self._progress = progress
+        self._watched: dict[str, float] = {}
+        self._ready: set[str] = set()
+        self._quiet: set[str] = set()
+        self._changed = threading.Condition()
 
     def supervised(self, name: str, timeout_s: float = 10) -> None:
         """Wait until runit has found the service's folder.
@@ -117,7 +121,7 @@ class Runit:
         return done.returncode == 0
 
     def start(self, *names: str) -> None:
-        """Tell services to start (or to start anew when their settings changed), and do not wait."""
+        """Tell services to start, or to start anew when their settings changed; do not wait."""
         wanted = {name: self._settings(name) for name in names}
         outdated = []
         for name in names:
@@ -128,9 +132,34 @@ class Runit:
             self._progress.say(f"  New settings, so starting anew: {', '.join(outdated)}")
             self.stop(*outdated)
         for name in names:
-            if not self.state(name).running:
+            if self.state(name).running:
+                self._quiet.add(name)
+            else:
                 self._mark(name).write_text(wanted[name])
                 self._control(name, "u")
+            self._watch(name)
+
+    @property
+    def started_any(self) -> bool:
+        """Whether any service had to be started."""
+        return self._watched.keys() > self._quiet
+
+    def _watch(self, name: str) -> None:
+        """Look after a service from now on: say when it is ready, and wake who waits for it."""
+        self._watched[name] = time.monotonic()
+
+        def look() -> None:
+            while not self.ready(name):
+                time.sleep(POLL_S)
+            if name not in self._quiet:
+                self._progress.say(
+                    f"  {name}: ready {self._progress.elapsed_s():.1f} s after the start"
+                )
+            with self._changed:
+                self._ready.add(name)
+                self._changed.notify_all()
+
+        threading.Thread(target=look, daemon=True).start()
 
     def _mark(self, name: str) -> Path:
         return self._config.state / "run" / f"{name}.settings"
@@ -140,37 +169,42 @@ class Runit:
 
     def stop(self, *names: str, timeout_s: int = 40) -> None:
         """Stop services together; what has not ended by then is killed."""
-        known = [name for name in names if not self.state(name).text.startswith(("fail", "warning"))]
+        known = [
+            name for name in names if not self.state(name).text.startswith(("fail", "warning"))
+        ]
         if known:
             self._sv("force-stop", *known, wait_s=timeout_s)
 
-    def wait(self, names: tuple[str, ...], timeout_s: float) -> None:
-        """Wait until all services are ready, saying so one by one.
+    def wait(self, *names: str, timeout_s: float) -> None:
+        """Wait until all these services, which were told to start, are ready.
 
         Raises:
-            StackError: One was not ready in time; the message ends with the end of its log.
+            StackError: One was not ready within `timeout_s` of being told to start; the message
+                ends with the end of its log.
         """
-        began = time.monotonic()
-        waiting = list(names)
-        while waiting:
-            for name in [each for each in waiting if self.ready(each)]:
-                waiting.remove(name)
-                self._progress.say(f"  {name}: ready after {time.monotonic() - began:.1f} s")
-            if waiting and time.monotonic() - began > timeout_s:
-                name = waiting[0]
-                log = self._config.state / "log" / f"{name}.log"
+        with self._changed:
+            while waiting := [name for name in names if name not in self._ready]:
+                deadline = max(self._watched[name] for name in waiting) + timeout_s
+                if self._changed.wait(max(0.0, deadline - time.monotonic())):
+                    continue
+                log = self._config.state / "log" / f"{waiting[0]}.log"
                 raise StackError(
                     f"Not ready within {timeout_s:.0f} s: {', '.join(waiting)}. "
                     f"The end of {log}:\n{last_lines(log)}"
                 )
-            if waiting:
-                time.sleep(POLL_S)
 
     def _settings(self, name: str) -> str:
         folder = self._config.service_directory / name
-        scripts = [folder.parent / ".common.sh", folder / "run", folder / "finish", folder / "control" / "t"]
+        scripts = [
+            folder.parent / ".common.sh",
+            folder / "run",
+            folder / "finish",
+            folder / "control" / "t",
+        ]
         key = "airflow" if name.startswith("airflow-") else name
-        files = [path for each in SETTINGS_FILES[key] for path in sorted(self._config.state.glob(each))]
+        files = [
+            path for each in SETTINGS_FILES[key] for path in sorted(self._config.state.glob(each))
+        ]
         extra = str(self._config.venv) if key in ("airflow", "gateway") else self._config.root.name
         return fingerprint(extra, *(path.read_text() for path in scripts + files if path.exists()))
 
@@ -188,5 +222,3 @@ class Runit:
             check=False,
         )
         return answer.stdout + answer.stderr
-
-

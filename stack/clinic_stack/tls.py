@@ -1,7 +1,7 @@
 """The stack's certificate authority and the gateway's certificate.
 
-The authority may only vouch for the stack's own names (a name constraint, RFC 5280 section 4.2.1.10), so
-a person who trusts it in their browser trusts it with nothing else.
+The authority may only vouch for the stack's own names (a name constraint, RFC 5280 section
+4.2.1.10), so a person who trusts it in their browser trusts it with nothing else.
 """
 
 import subprocess
@@ -24,7 +24,11 @@ CN = Clinic stack, this machine only
 basicConstraints = critical, CA:TRUE, pathlen:0
 keyUsage = critical, keyCertSign, cRLSign
 subjectKeyIdentifier = hash
-nameConstraints = critical, permitted;DNS:{domain}, permitted;DNS:localhost, permitted;IP:127.0.0.0/255.0.0.0
+nameConstraints = critical, @names
+[names]
+permitted;DNS.0 = {domain}
+permitted;DNS.1 = localhost
+permitted;IP.0 = 127.0.0.0/255.0.0.0
 """
 
 SERVER = """\
@@ -52,8 +56,17 @@ def prepare(config: Config) -> None:
     if names_changed or not (directory / "ca.crt").exists():
         _key(directory / "ca.key", log)
         run(
-            ["openssl", "req", "-x509", "-config", directory / "ca.cnf", "-key", directory / "ca.key"]
-            + ["-days", "3650", "-out", directory / "ca.crt"],
+            "openssl",
+            "req",
+            "-x509",
+            "-config",
+            directory / "ca.cnf",
+            "-key",
+            directory / "ca.key",
+            "-days",
+            "3650",
+            "-out",
+            directory / "ca.crt",
             log=log,
         )
         (directory / "server.crt").unlink(missing_ok=True)
@@ -61,15 +74,35 @@ def prepare(config: Config) -> None:
         write_if_changed(directory / "server.cnf", SERVER.format(domain=config.domain))
         _key(directory / "server.key", log)
         run(
-            ["openssl", "req", "-new", "-config", directory / "server.cnf"]
-            + ["-key", directory / "server.key", "-out", directory / "server.csr"],
+            "openssl",
+            "req",
+            "-new",
+            "-config",
+            directory / "server.cnf",
+            "-key",
+            directory / "server.key",
+            "-out",
+            directory / "server.csr",
             log=log,
         )
         run(
-            ["openssl", "x509", "-req", "-in", directory / "server.csr", "-days", "397"]
-            + ["-CA", directory / "ca.crt", "-CAkey", directory / "ca.key"]
-            + ["-extfile", directory / "server.cnf", "-extensions", "extensions"]
-            + ["-out", directory / "server.crt"],
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            directory / "server.csr",
+            "-days",
+            "397",
+            "-CA",
+            directory / "ca.crt",
+            "-CAkey",
+            directory / "ca.key",
+            "-extfile",
+            directory / "server.cnf",
+            "-extensions",
+            "extensions",
+            "-out",
+            directory / "server.crt",
             log=log,
         )
     system = Path("/etc/ssl/certs/ca-certificates.crt").read_text()
@@ -78,11 +111,29 @@ def prepare(config: Config) -> None:
 
 def _key(path: Path, log: Path) -> None:
     path.unlink(missing_ok=True)
-    run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path], log=log)
+    run(
+        "openssl",
+        "genpkey",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-out",
+        path,
+        log=log,
+    )
     path.chmod(0o600)
 
 
 def _lasts(certificate: Path) -> bool:
     """Whether there is a certificate that does not end soon."""
-    command = ["openssl", "x509", "-checkend", str(RENEW_BEFORE_S), "-noout", "-in", str(certificate)]
+    command = [
+        "openssl",
+        "x509",
+        "-checkend",
+        str(RENEW_BEFORE_S),
+        "-noout",
+        "-in",
+        str(certificate),
+    ]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0

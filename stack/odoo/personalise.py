@@ -1,4 +1,6 @@
-"""Run in `odoo shell` on a copied database: makes it this installation's own. Finds env, values, result."""
+"""Make a copied database this installation's own. Run in `odoo shell`, as language.py is."""
+
+# ruff: noqa: F821
 
 parameters = env["ir.config_parameter"]
 if values["new"]:
@@ -14,6 +16,8 @@ for login in values["keys"]:
     user = env["res.users"].search([("login", "=", login)])
     if user:
         # As this user, but with the right to make a key that does not end.
-        keys[login] = env["res.users.apikeys"].with_user(user).sudo()._generate("rpc", "Clinic stack", None)
+        keys[login] = (
+            env["res.users.apikeys"].with_user(user).sudo()._generate("rpc", "Clinic stack", None)
+        )
 env.cr.commit()
 result(**keys)
