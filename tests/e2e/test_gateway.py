@@ -6,6 +6,7 @@ import time
 
 import httpx
 import pytest
+from support.keycloak import admin_api
 
 pytestmark = pytest.mark.stack
 EVIL = {
@@ -24,21 +25,7 @@ def realm_url(stack_env):
 
 @pytest.fixture(scope="module")
 def keycloak_admin(stack_env):
-    """Keycloak's admin API on its own address."""
-    base = stack_env["KEYCLOAK_URL"]
-    answer = httpx.post(
-        f"{base}/realms/master/protocol/openid-connect/token",
-        data={
-            "grant_type": "password",
-            "client_id": "admin-cli",
-            "username": stack_env["KEYCLOAK_ADMIN"],
-            "password": stack_env["KEYCLOAK_ADMIN_PASSWORD"],
-        },
-        timeout=20,
-    )
-    headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-    url = f"{base}/admin/realms/{stack_env['KEYCLOAK_REALM']}"
-    with httpx.Client(base_url=url, headers=headers, timeout=20) as client:
+    with admin_api(stack_env, f"/{stack_env['KEYCLOAK_REALM']}") as client:
         yield client
 
 
@@ -137,7 +124,7 @@ def test_odoos_login_page_loads_whole_through_the_gateway(new_context, stack_env
 
 
 def test_odoos_websocket_opens_for_who_has_a_session(new_context, stack_env):
-    """Odoo's own page opens it in a worker, where a test cannot look: so the page opens one more."""
+    """Odoo's page opens it in a worker, where a test cannot look: so it opens one more."""
     page = new_context().new_page()
     page.goto(f"{stack_env['ODOO_PUBLIC_URL']}/web/login")
     page.locator("input[name=login]").fill(stack_env["ODOO_LOGIN"])

@@ -12,6 +12,7 @@ from clinic.clients.keycloak import KeycloakRealmAdmin
 from clinic.errors import PermanentError, TransientError
 from clinic.identity.apply import apply, current
 from clinic.identity.realm import parse, placeholders, plan, state, substitute
+from support.keycloak import admin_api
 
 pytestmark = pytest.mark.stack
 FILE = Path(__file__).parents[3] / "keycloak" / "clinica-realm.yaml"
@@ -29,20 +30,7 @@ def admin(stack_env):
 
 @pytest.fixture(scope="module")
 def rest(stack_env) -> Iterator[httpx.Client]:
-    """Keycloak's admin API, by hand: what a person with the console could do."""
-    base = stack_env["KEYCLOAK_URL"]
-    token = httpx.post(
-        f"{base}/realms/master/protocol/openid-connect/token",
-        data={
-            "grant_type": "password",
-            "client_id": "admin-cli",
-            "username": stack_env["KEYCLOAK_ADMIN"],
-            "password": stack_env["KEYCLOAK_ADMIN_PASSWORD"],
-        },
-        timeout=20,
-    ).json()["access_token"]
-    headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=f"{base}/admin/realms", headers=headers, timeout=20) as client:
+    with admin_api(stack_env) as client:
         yield client
 
 
