@@ -65,6 +65,8 @@ class Cursor(NamedTuple):
         try:
             raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
             checksum, payload = raw[:4], raw[4:]
+            if base64.urlsafe_b64encode(raw).decode().rstrip("=") != text:
+                raise CursorError("the cursor is damaged")  # in bits that decoding leaves out
             if zlib.crc32(payload).to_bytes(4, "big") != checksum:
                 raise CursorError("the cursor is damaged")
             version, epoch, since, *reading = payload.decode("ascii").split("|")
