@@ -123,10 +123,11 @@ def stop(config: Config, progress: Progress) -> None:
     """Stop every service, users before what they use."""
     runit = services.Runit(config, progress)
     with progress.step("Stopping"):
-        runit.stop(*airflow.SERVICES, "gateway")
-        runit.stop("odoo", "keycloak")
-        runit.stop("rabbitmq", "epmd")
-        runit.stop("postgres")
+        # A task that ends reports to Airflow's API, which therefore outlives the scheduler.
+        runit.stop("airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
+        runit.stop("airflow-api", "gateway", "odoo", "keycloak")
+        runit.stop("rabbitmq", "postgres")
+        runit.stop("epmd")
 
 
 def status(config: Config, progress: Progress) -> None:

@@ -86,7 +86,7 @@ def prepare(config: Config, credentials: Credentials) -> None:
 
 
 def _forget_old_logs(directory: Path) -> None:
-    """Remove task logs that nobody wrote to for two weeks: a DAG that never ends never stops logging."""
+    """Remove task logs of two weeks ago: a DAG that never ends never stops logging."""
     oldest = time.time() - LOGS_KEPT_S
     for path in directory.rglob("*.log*"):
         if path.is_file() and path.stat().st_mtime < oldest:
