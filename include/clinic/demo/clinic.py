@@ -144,7 +144,7 @@ def _stock(
         medicine=medicine,
         sku=f"OMS-{medicine.number:04d}",
         barcode=ean13(f"29{medicine.number:010d}"),
-        list_price=_money(float(unit_cost) * rng.uniform(1.25, 1.6), least=unit_cost + _CENT),
+        list_price=_money(float(unit_cost) * rng.uniform(1.3, 1.6)),
         unit_cost=unit_cost,
         offers=tuple(
             Offer(supplier, _money(float(unit_cost) * rng.uniform(0.95, 1.05)), habits.pack_units)

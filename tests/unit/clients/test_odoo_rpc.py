@@ -149,6 +149,14 @@ def test_a_call_that_only_reads_is_made_again(odoo: Odoo) -> None:
     assert len(odoo.calls) == 4
 
 
+def test_the_traceback_that_odoo_sends_is_left_behind(odoo: Odoo) -> None:
+    client = odoo.client()
+    odoo.answers = [refusal("odoo.exceptions.UserError", "not today")]
+    with pytest.raises(PermanentError, match="not today") as raised:
+        client.call("stock.lot", "create", {})
+    assert raised.value.__cause__ is None, "the cause holds what Odoo's `debug` said"
+
+
 def test_a_refusal_is_not_asked_twice(odoo: Odoo) -> None:
     client = odoo.client()
     odoo.answers = [refusal("odoo.exceptions.AccessError", "not yours")]

@@ -40,8 +40,9 @@ def test_the_medicine_nearest_to_its_minimum_is_chosen() -> None:
     assert nearest.product_id == 2
 
 
-def test_one_that_is_below_already_is_not_chosen() -> None:
-    assert a_shelf({1: 10}, a_level(1, "9")).nearest_to_minimum() is None
+@pytest.mark.parametrize("on_hand", ["9", "9.5"])
+def test_one_that_is_below_already_is_not_chosen(on_hand: str) -> None:
+    assert a_shelf({1: 10}, a_level(1, on_hand)).nearest_to_minimum() is None
 
 
 @pytest.mark.parametrize(
