@@ -1,12 +1,14 @@
 """Logging in and out of Airflow through the gateway, as a person does it."""
 
 import json
+import secrets
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 from e2e.pages import fill_form
+from support.keycloak import admin_api
 
 pytestmark = pytest.mark.stack
 
@@ -115,6 +117,35 @@ def test_logging_out_really_logs_out(new_context, open_airflow, stack_env, trust
     with httpx.Client(verify=trust, base_url=base, cookies=before, timeout=30) as thief:
         for path in ("/ui/auth/me", "/api/v2/dags", "/api/v2/pools"):
             assert thief.get(path).status_code in {401, 403}, path
+
+
+def test_who_is_disabled_is_out_at_the_next_request(new_context, stack_env):
+    name, password = f"test-{secrets.token_hex(4)}", "Correct-horse-battery-7"
+    person = {
+        "username": name,
+        "enabled": True,
+        "email": f"{name}@clinica.example",
+        "firstName": "Ana",
+        "lastName": "Prueba",
+        "groups": ["/medicina"],
+        "credentials": [{"type": "password", "value": password}],
+    }
+    url = f"{stack_env['AIRFLOW_PUBLIC_URL']}/api/v2/pools"
+    with admin_api(stack_env, f"/{stack_env['KEYCLOAK_REALM']}") as keycloak:
+        assert keycloak.post("/users", json=person).status_code == 201
+        found = keycloak.get("/users", params={"username": name, "exact": "true"}).json()[0]
+        try:
+            context = new_context()
+            page = context.new_page()
+            page.goto(stack_env["AIRFLOW_PUBLIC_URL"])
+            fill_form(page, name, password)
+            page.get_by_test_id("nav-home-link").wait_for()
+            assert context.request.get(url).status == 200
+            found["enabled"] = False
+            assert keycloak.put(f"/users/{found['id']}", json=found).is_success
+            assert context.request.get(url).status == 403
+        finally:
+            keycloak.delete(f"/users/{found['id']}")
 
 
 def test_the_pages_look_right_on_a_desk_and_on_a_phone(

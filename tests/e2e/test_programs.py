@@ -2,12 +2,17 @@
 
 import base64
 import json
+import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import jwt
 import pytest
 
 pytestmark = pytest.mark.stack
+GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "call-airflow-from-a-program.md"
 
 
 def keycloak_token(http, stack_env, client_id, secret):
@@ -67,6 +72,20 @@ def test_a_program_lists_the_dags_and_starts_one(http, stack_env, token):
     run = call(http, stack_env, token, "GET", f"{path}/{started.json()['dag_run_id']}")
     assert run.status_code == 200
     assert run.json()["triggering_user_name"] == "service-account-airflow-ci"
+
+
+def test_the_program_in_the_guide_runs_as_it_stands_there(stack_env):
+    (program,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={name: stack_env[name] for name in stack_env if name in program},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("manual__")
 
 
 @pytest.mark.parametrize(
