@@ -42,11 +42,12 @@ def load(path: Path) -> Credentials:
         "odoo_admin",
         "odoo_master",
         "keycloak_admin",
-        "airflow_jwt",
         "airflow_api",
         "gateway_hmac",
     ):
         values.setdefault(name, secrets.token_urlsafe(24))
+    # HMAC with SHA-512 wants a key of 64 bytes (RFC 7518, section 3.2).
+    values.setdefault("airflow_jwt", secrets.token_urlsafe(64))
     values.setdefault("airflow_fernet", base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
     save(path, values)
     return values
