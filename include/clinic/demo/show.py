@@ -316,24 +316,25 @@ class Shelf:
 
     def nearest_to_minimum(self) -> Demand | None:
         """Return the product that the least dispensing takes below its minimum, if any can."""
-        able = [
-            demand
-            for demand in self._demands
-            if self._total(demand.product_id) >= demand.min_units
-            and self.lines_to_fall_below(demand)
-        ]
+        able = [demand for demand in self._demands if self.lines_to_fall_below(demand)]
         return min(able, key=self.above_minimum, default=None)
 
     def lines_to_fall_below(self, demand: Demand) -> list[Line]:
-        """Return whole units that leave less than the minimum; none where expired lots hold it."""
-        missing = self._total(demand.product_id) - demand.min_units + 1
+        """Return the fewest whole units that leave less than the minimum, soonest expiry first.
+
+        None where it is less already, or where what can be handed out is not enough for it.
+        """
+        above = self._total(demand.product_id) - demand.min_units
+        if above < 0:
+            return []
+        wanted = above // 1 + 1
         lines = []
         for level in self.fresh(demand.product_id):
-            units = min((level.on_hand - level.reserved) // 1, -(-missing // 1))
+            units = min((level.on_hand - level.reserved) // 1, wanted)
             if units > 0:
                 lines.append(Line(level.lot, units))
-                missing -= units
-        return lines if missing <= 0 else []
+                wanted -= units
+        return [] if wanted else lines
 
     def _total(self, product: int) -> Decimal:
         return sum((level.on_hand for level in self._levels.get(product, [])), Decimal(0))
