@@ -46,11 +46,12 @@ host_ca_bundle() { # the certificates this machine trusts; a company's proxy is 
 
 box_arguments() { # fills the array BOX with bwrap's arguments
     local directory file name target ca
-    # `/` is a tmpfs, so that any host path can be a mount point; the tree itself is never written to.
+    # `/` is a tmpfs, so that any host path can be a mount point; the tree itself is never written to. /proc is the
+    # caller's own, so that tests see the servers' processes and can start a box in their box.
     BOX=(--unshare-user --uid 1000 --gid 1000 --unshare-ipc --unshare-uts --hostname clinic --die-with-parent
         --ro-bind "$ROOT/usr" /usr --ro-bind "$ROOT/etc" /etc --dir /var/tmp
         --ro-bind "$ROOT/var/lib/dpkg" /var/lib/dpkg --ro-bind-try "$ROOT/var/cache/fontconfig" /var/cache/fontconfig
-        --dev /dev --proc /proc --ro-bind-try /sys /sys --tmpfs /tmp --tmpfs /run)
+        --dev /dev --bind /proc /proc --ro-bind-try /sys /sys --tmpfs /tmp --tmpfs /run)
     for directory in bin sbin lib lib64; do
         [ ! -L "$ROOT/$directory" ] || BOX+=(--symlink "$(readlink "$ROOT/$directory")" "/$directory")
     done

@@ -147,6 +147,14 @@ check_ports() { # a stack that runs owns its ports; a new one looks for a free b
         "End what holds them, or choose another block: CLINIC_PORTS=<first of $PORT_BLOCK free ports> make up"
 }
 
+reservation_holds() { # reservation_holds OWNER BLOCK : whether that state folder still counts on that block
+    if [ -d "$(dirname "$1")" ]; then
+        [ "$(cat "$1/ports" 2>/dev/null)" = "$2" ]
+    else # not to be seen from here, as from a box: believe it for a week
+        [ -n "$(find "$CLINIC_CACHE/ports/$2" -mtime -7)" ]
+    fi
+}
+
 reserve_ports() { # choose this state's block of ports once, and tell every other checkout through the cache
     local first=${CLINIC_PORTS:-$(remembered_block)} owner block
     mkdir -p "$CLINIC_CACHE/ports" "$CLINIC_STATE"
@@ -155,8 +163,7 @@ reserve_ports() { # choose this state's block of ports once, and tell every othe
     if [ -z "$first" ]; then
         for ((block = FIRST_BLOCK; block <= 60000; block += PORT_BLOCK)); do
             owner=$(cat "$CLINIC_CACHE/ports/$block" 2>/dev/null || true)
-            # A reservation ends with the state folder that made it.
-            [ -z "$owner" ] || [ "$(cat "$owner/ports" 2>/dev/null)" != "$block" ] || continue
+            [ -z "$owner" ] || ! reservation_holds "$owner" "$block" || continue
             [ -z "$(taken_ports "$block")" ] || continue
             first=$block
             break
