@@ -37,6 +37,7 @@ RUN_S = 300
 def sync_inventory():
     @task(
         outlets=[SHARED_INVENTORY],
+        do_xcom_push=False,  # the log has the summary; pushing it widens the gap between runs
         # A full load of a large Odoo may outlast the five minutes by one page, not by more.
         execution_timeout=timedelta(seconds=RUN_S + 300),
         # Odoo or the database was away for a minute, and the task waited that long for it already.

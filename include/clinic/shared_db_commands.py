@@ -76,6 +76,42 @@ def status(url: Url) -> None:
     Console().print(table)
 
 
+@app.command()
+def describe(url: Url) -> None:
+    """Print docs/reference/shared-database.md, from the comments in the database."""
+    typer.echo(describe_database(url), nl=False)
+
+
+_COLUMNS = """
+SELECT c.relname AS relation, c.relkind AS kind, obj_description(c.oid) AS about,
+    a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS needed,
+    col_description(c.oid, a.attnum) AS remark
+FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v', 'm')
+    AND a.attnum > 0 AND NOT a.attisdropped
+    AND c.relname NOT LIKE '%yoyo%' AND c.relname <> 'schema_views'
+    AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.deptype = 'e')
+ORDER BY c.relname LIKE 'shared%' DESC, c.relname LIKE 'low%' DESC, c.relname, a.attnum
+"""
+
+
+def describe_database(url: str) -> str:
+    """Return the reference of the tables and views, in Markdown."""
+    kinds = {"r": "table", "v": "view", "m": "materialized view"}
+    preface = (SQL_DIR / "reference.md").read_text(encoding="utf-8")
+    page, relation_before = [preface + "## Tables and views\n"], None
+    with psycopg.connect(url, connect_timeout=10) as connection:
+        rows = connection.execute(_COLUMNS).fetchall()
+    for relation, kind, about, name, type_, needed, remark in rows:
+        if relation != relation_before:
+            page.append(f"\n### {relation}\n\n*{kinds[kind].capitalize()}.* {about}\n")
+            page.append("| column | type | |\n|---|---|---|")
+            relation_before = relation
+        null = "" if needed or kind != "r" else ", may be null"
+        page.append(f"| `{name}` | {type_}{null} | {remark or ''} |")
+    return "\n".join(page) + "\n"
+
+
 def migrate_database(url: str) -> int:
     """Bring the database up to date and return how many migrations were applied.
 

@@ -178,15 +178,16 @@ class SharedDb:
         """Return how far the mirror is, without becoming it.
 
         Raises:
-            PermanentError: There is no such mirror.
+            TransientError: Nothing was mirrored yet.
         """
         with self._doing("reading the cursor") as connection:
             return self._known(self._queries.read_cursor(connection, name=self.name))
 
     def _known(self, row: dict[str, Any] | None) -> Progress:
         if row is None:
-            raise PermanentError(
-                f"Shared database: sync_cursors has no row {self.name!r}; sync it once first."
+            raise TransientError(
+                "Shared database: nothing was mirrored yet (sync_cursors has no row "
+                f"{self.name!r}). Let sync_inventory run first."
             )
         return Progress(**row)
 
@@ -194,7 +195,7 @@ class SharedDb:
         """Return how far the mirror is, and keep every other writer out until the transaction ends.
 
         Raises:
-            PermanentError: There is no such mirror.
+            TransientError: Nothing was mirrored yet.
         """
         with self._doing("locking the cursor") as connection:
             return self._known(self._queries.lock_cursor(connection, name=self.name))

@@ -249,8 +249,9 @@ def _read_sums(odoo: Odoo, page_size: int) -> _Theirs:
         )
         row["quantity"] += Decimal(quant["quantity"])
         row["reserved_quantity"] += Decimal(quant["reserved_quantity"])
-        written = datetime.fromisoformat(quant["write_date"]).replace(tzinfo=UTC)
-        theirs.changed_at[key] = max(written, theirs.changed_at.get(key, written))
+        if quant["write_date"]:  # what SQL inserted may have none
+            written = datetime.fromisoformat(quant["write_date"]).replace(tzinfo=UTC)
+            theirs.changed_at[key] = max(written, theirs.changed_at.get(key, written))
     return theirs
 
 

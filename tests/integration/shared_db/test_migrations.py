@@ -1,10 +1,11 @@
 """The schema goes up, down and up again, and each role may do what it should and no more."""
 
 import subprocess
+from pathlib import Path
 
 import psycopg
 import pytest
-from clinic.shared_db_commands import migrate_database, rollback_database
+from clinic.shared_db_commands import describe_database, migrate_database, rollback_database
 from support.shared_db import Database, created
 
 pytestmark = pytest.mark.stack
@@ -85,6 +86,11 @@ def test_every_table_and_view_says_what_it_is(database: Database) -> None:
         " (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')"
     )
     assert silent == []
+
+
+def test_the_reference_is_generated_from_the_comments(database: Database) -> None:
+    page = Path(__file__).parents[3] / "docs" / "reference" / "shared-database.md"
+    assert page.read_text() == describe_database(database.owner_url)
 
 
 def allowed(url: str, statement: str) -> bool:

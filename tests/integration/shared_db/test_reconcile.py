@@ -276,5 +276,5 @@ def test_a_reset_feed_or_an_unfinished_load_is_left_to_the_mirror(
 
 
 def test_before_the_first_sync_it_says_so(database: Database) -> None:
-    with pytest.raises(PermanentError, match="sync it once first"):
+    with pytest.raises(TransientError, match="Let sync_inventory run first"):
         reconciled(FakeOdoo(), database)
