@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import time
+import tomllib
 from pathlib import Path
 
 from clinic_stack import postgres
@@ -101,11 +102,11 @@ def _prepare_metadata(config: Config) -> None:
     """Put the metadata of the distribution `clinic` on Airflow's path.
 
     Airflow learns of connection types from the entry point `apache_airflow_provider` of installed
-    distributions. The hook of PEP 660 writes just that metadata; the code stays in the checkout.
+    distributions. The hook of PEP 660 writes the metadata; the code stays in the checkout.
     """
     inputs = [config.checkout / name for name in ("pyproject.toml", "README.md")]
     mark = config.state / "site" / ".made-from"
-    key = fingerprint(*(path.read_text() for path in inputs))
+    key = fingerprint("with entry points", *(path.read_text() for path in inputs))
     if mark.exists() and mark.read_text() == key:
         return
     shutil.rmtree(config.state / "site", ignore_errors=True)
@@ -119,6 +120,15 @@ def _prepare_metadata(config: Config) -> None:
         log=config.state / "log" / "airflow-setup.log",
         cwd=config.checkout,
     )
+    # hatchling leaves out the one file that Airflow looks for.
+    project = tomllib.loads(inputs[0].read_text())["project"]
+    (folder,) = (config.state / "site").glob("*.dist-info")
+    groups = {"console_scripts": project["scripts"], **project["entry-points"]}
+    sections = [
+        "\n".join([f"[{group}]", *(f"{name} = {target}" for name, target in entries.items()), ""])
+        for group, entries in groups.items()
+    ]
+    (folder / "entry_points.txt").write_text("\n".join(sections))
     mark.write_text(key)
 
 
