@@ -63,7 +63,7 @@ class Mirror:
 
 def full_state(server: OdooServer, limit: int = 1000) -> dict[tuple[str, Any], dict[str, Any]]:
     """Return what `state` says of every entity, by (entity, id)."""
-    rows = {}
+    rows: dict[tuple[str, Any], dict[str, Any]] = {}
     for entity in ENTITIES:
         after = None
         while True:

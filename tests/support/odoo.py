@@ -21,7 +21,6 @@ import httpx
 import psutil
 import psycopg
 import pytest
-
 from support.postgres import PostgresCluster, copy_database
 from support.processes import free_port, run, wait_until
 from support.stack_env import ROOT, needed
@@ -50,7 +49,8 @@ class OdooCluster(PostgresCluster):
     """A PostgreSQL cluster with a pristine Odoo database to copy, and the API keys in it.
 
     Attributes:
-        keys: API key by login: `clinic_feed` (reader), `admin`, `outsider` (runs the stock, no reader).
+        keys: API key by login: `clinic_feed` (reader), `admin`, `outsider` (runs the stock, no
+            reader).
     """
 
     def __init__(self, folder: Path, **settings: str) -> None:

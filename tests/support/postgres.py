@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psutil
 import psycopg
-
 from support.processes import free_port, postgres_program, run, wait_until
 
 
@@ -75,7 +74,8 @@ class PostgresCluster:
             self._process = None
 
     def kill(self) -> None:
-        """Let all its processes die at once (`kill -9`), as at a power cut: nothing more is written."""
+        """Let all its processes die at once (`kill -9`), as at a power cut: nothing more is
+        written."""
         assert self._process is not None
         server = psutil.Process(self._process.pid)
         for process in (server, *server.children(recursive=True)):

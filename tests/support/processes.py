@@ -41,9 +41,11 @@ def wait_until(
 
 def run(*command: str, **options: object) -> str:
     """Run a program to its end and return its standard output; on failure show both outputs."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    done: subprocess.CompletedProcess[str] = subprocess.run(  # type: ignore[call-overload]
+        command, capture_output=True, text=True, check=False, **options
+    )
     if done.returncode:
         raise RuntimeError(
             f"{command[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
         )
-    return str(done.stdout)
+    return done.stdout

@@ -1,7 +1,9 @@
-"""The promise itself: concurrent writers, long transactions, rollbacks, dying servers; no change lost.
+"""The promise itself: concurrent writers, long transactions, rollbacks, dying servers; no change
+lost.
 
-Writers change stock by raw SQL and through Odoo. Streams and polls with pages of every size follow. In
-the end each reader's mirror must equal Odoo's sums, and the numbers of deliveries must fit the outbox.
+Writers change stock by raw SQL and through Odoo. Streams and polls with pages of every size follow.
+In the end each reader's mirror must equal Odoo's sums, and the numbers of deliveries must fit the
+outbox.
 """
 
 import contextlib
@@ -118,7 +120,8 @@ class Writers:
                 "UPDATE stock_lot SET name = name || 'x' WHERE id = %s", (self.stock.lots[0],)
             )
             connection.execute(
-                "UPDATE stock_warehouse SET name = name || 'x' WHERE id = (SELECT min(id) FROM stock_warehouse)"
+                "UPDATE stock_warehouse SET name = name || 'x'"
+                " WHERE id = (SELECT min(id) FROM stock_warehouse)"
             )
             self._stop.wait(chance.choice([1, 2]))
             if chance.random() < 0.3:
@@ -280,7 +283,7 @@ def test_every_commit_arrives_whatever_commits_in_which_order(
     for mirror in mirrors:
         assert mirrored_sums(mirror) == sums_of_quants(odoo_server)
         assert mirror.rows == truth
-        # Lost: a record that changed and never came. Doubled: one that came more often than it changed.
+        # Lost: a record that changed and never came. Doubled: it came more often than it changed.
         assert set(mirror.deliveries) == set(written)
         assert all(times <= written[key] for key, times in mirror.deliveries.items())
     # One row a page: nothing is folded, so each row of the outbox came exactly once.

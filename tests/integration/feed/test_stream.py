@@ -166,6 +166,22 @@ def test_fifty_streams_share_one_listen_connection_and_all_hear(
     assert len(applications) <= 12
 
 
+def test_a_stream_does_not_fall_back_behind_the_cursor_it_was_given(
+    odoo_server: OdooServer, stock: Stock, mirror: Mirror
+) -> None:
+    """Streams read up to the same snapshot to share pages, but not up to one that is too old."""
+    first = Reader(odoo_server, mirror.cursor)
+    first.next()
+    change_quant(odoo_server, stock)
+    shared = first.next_change()["cursor"]
+    odoo_server.sql(
+        "UPDATE res_partner SET color = 1 - color WHERE id = 1"
+    )  # no change of the feed
+    mirror.catch_up()
+    assert mirror.cursor != shared
+    assert Reader(odoo_server, mirror.cursor).next()["cursor"] != shared
+
+
 def test_what_vanished_clients_held_is_freed(
     odoo_server: OdooServer, stock: Stock, mirror: Mirror
 ) -> None:
@@ -180,7 +196,7 @@ def test_what_vanished_clients_held_is_freed(
 
 
 def settled(process: psutil.Process) -> int:
-    """Return how many files a process has open, once that number rests (older streams have ended)."""
+    """Return how many files a process has open, once the number rests: older streams have ended."""
     last, since = process.num_fds(), time.monotonic()
     while time.monotonic() - since < 1:
         time.sleep(0.1)
@@ -217,10 +233,11 @@ def test_a_client_that_reads_nothing_holds_up_nobody(
     with contextlib.closing(stuck):
         slowest = 0.0
         for _ in range(15):
-            # Products with long names: several megabytes in all, more than the sockets' buffers hold
+            # Long names: several megabytes in all, more than the sockets' buffers hold
             odoo_server.sql(
                 """
-                UPDATE product_template SET name = jsonb_build_object('en_US', repeat(md5(random()::text), 8000))
+                UPDATE product_template
+                   SET name = jsonb_build_object('en_US', repeat(md5(random()::text), 8000))
                  WHERE id IN (SELECT product_tmpl_id FROM product_product WHERE id = ANY(%s))
                 """,
                 list(stock.products),
@@ -236,22 +253,19 @@ def test_a_client_that_reads_nothing_holds_up_nobody(
     ("taken", "given"),
     [
         (
-            "UPDATE res_users SET active = false WHERE login = 'clinic_feed'",
-            "UPDATE res_users SET active = true WHERE login = 'clinic_feed'",
+            "UPDATE res_users SET active = false WHERE id = %s",
+            "UPDATE res_users SET active = true WHERE id = %s",
         ),
         (
-            "DELETE FROM res_groups_users_rel WHERE uid = (SELECT id FROM res_users WHERE login = 'clinic_feed')",
+            "DELETE FROM res_groups_users_rel WHERE uid = %s",
             """
             INSERT INTO res_groups_users_rel (uid, gid)
-            SELECT u.id, d.res_id FROM res_users u, ir_model_data d
-             WHERE u.login = 'clinic_feed'
-               AND (d.module, d.name) IN (('base', 'group_user'), ('clinic_change_feed', 'group_reader'))
+            SELECT %s, d.res_id FROM ir_model_data d
+             WHERE (d.module, d.name) IN
+                   (('base', 'group_user'), ('clinic_change_feed', 'group_reader'))
             """,
         ),
-        (
-            "DELETE FROM res_users_apikeys WHERE user_id = (SELECT id FROM res_users WHERE login = 'clinic_feed')",
-            None,
-        ),
+        ("DELETE FROM res_users_apikeys WHERE user_id = %s", None),
     ],
     ids=["user-archived", "group-lost", "key-revoked"],
 )
@@ -263,22 +277,21 @@ def test_a_stream_ends_with_its_access(
     taken: str,
     given: str | None,
 ) -> None:
-    key_row = odoo_server.sql(
-        "SELECT k.* FROM res_users_apikeys k JOIN res_users u ON u.id = k.user_id WHERE u.login = 'clinic_feed'"
-    )
+    user = odoo_server.sql("SELECT id FROM res_users WHERE login = %s", READER)[0][0]
+    key_row = odoo_server.sql("SELECT * FROM res_users_apikeys WHERE user_id = %s", user)
     reader = Reader(odoo_server, mirror.cursor)
     other = Reader(odoo_server, mirror.cursor, ADMIN)
     reader.next()
     other.next()
     began = time.monotonic()
-    odoo_server.sql(taken)
+    odoo_server.sql(taken, user)
     reader.wait_end(10)
     print(f"ended after {time.monotonic() - began:.3f} s")
     assert time.monotonic() - began < 5
     change_quant(odoo_server, stock)
     assert other.next_change()["changes"], "somebody else's stream goes on"
     if given:
-        odoo_server.sql(given)
+        odoo_server.sql(given, user)
     else:
         odoo_server.sql(
             "INSERT INTO res_users_apikeys VALUES (%s, %s, %s, %s, %s, %s, %s, %s)", *key_row[0]
