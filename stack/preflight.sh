@@ -170,7 +170,7 @@ reserve_ports() { # choose this state's block of ports once, and tell every othe
         done
         [ -n "$first" ] || die "No block of $PORT_BLOCK free ports was found from $FIRST_BLOCK upward."
     fi
-    printf '%s\n' "$first" >"$CLINIC_STATE/ports"
+    [ "$(remembered_block)" = "$first" ] || printf '%s\n' "$first" >"$CLINIC_STATE/ports"
     printf '%s\n' "$CLINIC_STATE" >"$CLINIC_CACHE/ports/$first"
     exec {ports_fd}>&-
     CLINIC_PORTS=$first

@@ -2,37 +2,38 @@
 
 from clinic_stack.commands import run
 from clinic_stack.config import Config
+from clinic_stack.files import fingerprint, tree_fingerprint
+
+UPSTREAMS = {
+    "odoo": "odoo",
+    "odoo-evented": "odoo_evented",
+    "airflow": "airflow",
+    "keycloak": "keycloak",
+    "rabbitmq": "rabbitmq_management",
+}
+"""Option of gateway/render.py -> name of the port."""
 
 
 def prepare(config: Config) -> None:
     """Render the configuration, checked by Envoy; a running gateway takes it up by itself."""
-    upstreams = {
-        "odoo": "odoo",
-        "odoo-evented": "odoo_evented",
-        "airflow": "airflow",
-        "keycloak": "keycloak",
-        "rabbitmq": "rabbitmq_management",
-    }
     tls = config.state / "tls"
+    mark = config.state / "run" / "gateway.rendered"
+    wanted = fingerprint(
+        tree_fingerprint([config.checkout / "gateway", tls / "server.crt"]),
+        *(config.first_port, config.domain, config.venv, config.state),
+    )
+    if mark.exists() and mark.read_text() == wanted:
+        return
+    addresses = {option: f"127.0.0.1:{config.port(name)}" for option, name in UPSTREAMS.items()} | {
+        "port": str(config.port("gateway"))
+    }
     run(
         config.venv / "bin" / "python",
         config.checkout / "gateway" / "render.py",
-        "--out",
-        config.state / "gateway",
-        "--domain",
-        config.domain,
-        "--port",
-        str(config.port("gateway")),
-        "--certificate",
-        tls / "server.crt",
-        "--private-key",
-        tls / "server.key",
-        *(
-            argument
-            for option, name in upstreams.items()
-            for argument in (f"--{option}", f"127.0.0.1:{config.port(name)}")
-        ),
-        "--validate",
-        config.venv / "bin" / "envoy",
+        *("--out", config.state / "gateway", "--domain", config.domain),
+        *("--certificate", tls / "server.crt", "--private-key", tls / "server.key"),
+        *(word for option, value in addresses.items() for word in (f"--{option}", value)),
+        *("--validate", config.venv / "bin" / "envoy"),
         log=config.state / "log" / "gateway-setup.log",
     )
+    mark.write_text(wanted)

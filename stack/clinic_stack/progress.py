@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 class Progress:
@@ -26,8 +26,11 @@ class Progress:
     def say(self, text: str) -> None:
         """One line."""
         with self._lock:
-            self._erase()
-            print(text, flush=True)
+            with suppress(
+                BrokenPipeError
+            ):  # nobody reads any more; the servers are started all the same
+                self._erase()
+                print(text, flush=True)
 
     @contextmanager
     def step(self, label: str, detail: str = "") -> Iterator[None]:

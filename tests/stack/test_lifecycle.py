@@ -1,0 +1,138 @@
+"""The commands of the stack on its cheaper servers: PostgreSQL and RabbitMQ."""
+
+import signal
+import socket
+import time
+from pathlib import Path
+
+import psutil
+import psycopg
+from support.stacks import Stack
+
+UP_AGAIN_S = 3.0
+
+
+def fingerprint(stack: Stack) -> dict[str, object]:
+    """What a second `up` could change: files and processes."""
+    files = [path for path in stack.state.rglob("*") if path.name in WATCHED_FILES]
+    assert len(files) >= len(WATCHED_FILES)
+    return {str(path): path.stat().st_mtime_ns for path in files} | {
+        "processes": sorted(
+            process.pid for process in stack.processes() if process.name() != "postgres"
+        )
+    }
+
+
+WATCHED_FILES = (
+    "stack.env",
+    "credentials.json",
+    "ports",
+    "postgresql.conf",
+    "definitions.json",
+    "run",
+    "server.crt",
+)
+
+
+def test_a_second_up_changes_nothing_and_is_quick(cheap_stack: Stack) -> None:
+    before = fingerprint(cheap_stack)
+    took_s = []
+    for _ in range(3):
+        began = time.monotonic()
+        assert "running already" in cheap_stack.up()
+        took_s.append(time.monotonic() - began)
+    assert fingerprint(cheap_stack) == before
+    assert min(took_s) < UP_AGAIN_S
+
+
+def test_data_survives_the_death_of_every_process_at_once(cheap_stack: Stack) -> None:
+    with psycopg.connect(cheap_stack.values["SHARED_DB_URL"]) as connection:
+        connection.execute("CREATE TABLE kept (word text)")
+        connection.execute("INSERT INTO kept VALUES ('still here')")
+    processes = cheap_stack.processes()
+    assert len(processes) > 10
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue  # it ended with its box
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert not alive
+    cheap_stack.up()
+    with psycopg.connect(cheap_stack.values["SHARED_DB_URL"]) as connection:
+        row = connection.execute("SELECT word FROM kept").fetchone()
+        connection.execute("DROP TABLE kept")
+    assert row == ("still here",)
+
+
+def test_the_box_and_all_in_it_end_with_its_keeper(cheap_stack: Stack) -> None:
+    keeper, *others = cheap_stack.processes()
+    keeper.kill()
+    _, alive = psutil.wait_procs(others, timeout=10)
+    assert not alive
+    cheap_stack.up()
+
+
+def test_a_killed_server_comes_back_by_itself(cheap_stack: Stack) -> None:
+    for name in ("postgres", "rabbitmq"):
+        killed = cheap_stack.process(name)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait(10)
+        cheap_stack.wait_until_ready(name)
+        assert cheap_stack.process(name).pid != killed.pid
+
+
+def test_an_old_process_id_in_a_lock_file_does_not_keep_postgresql_down(folder: Path) -> None:
+    stack = Stack(folder / "stale", "postgres")
+    stack.up()
+    stack.run("down")
+    # 2 is the process id of runsvdir in every box, so a server that believes this file refuses to start.
+    (stack.state / "postgres" / "postmaster.pid").write_text("2\n/nowhere\n0\n1\n\n*\n\n\n")
+    stack.up()
+    assert stack.row("postgres")[3] == "yes"
+
+
+def test_two_stacks_run_side_by_side_without_being_told(cheap_stack: Stack, folder: Path) -> None:
+    other = Stack(folder / "other")
+    other.up()
+    assert other.values["SHARED_DB_URL"] != cheap_stack.values["SHARED_DB_URL"]
+    ports = {stack.values["AMQP_URL"].rpartition(":")[2] for stack in (cheap_stack, other)}
+    assert len(ports) == 2
+    for stack in (cheap_stack, other):
+        assert stack.row("rabbitmq")[3] == "yes"
+        with psycopg.connect(stack.values["POSTGRES_ADMIN_URL"]) as connection:
+            data = connection.execute("SHOW data_directory").fetchone()
+        assert data == (str(stack.state / "postgres"),)
+    other.run("down")
+    assert cheap_stack.row("rabbitmq")[3] == "yes"
+
+
+def test_a_taken_port_is_named_with_its_holder_and_nothing_is_changed(folder: Path) -> None:
+    stack = Stack(folder / "taken")
+    stack.up()
+    stack.run("down")
+    port = int(stack.values["RABBITMQ_MANAGEMENT_URL"].rpartition(":")[2])
+    before = sorted(stack.state.rglob("*"))
+    with socket.create_server(("127.0.0.1", port)):
+        done = stack.run("up")
+    assert done.returncode == 1
+    assert f"{port} by " in done.stderr
+    assert str(psutil.Process().pid) in done.stderr
+    assert "CLINIC_PORTS" in done.stderr
+    assert sorted(stack.state.rglob("*")) == before
+
+
+def test_clean_forgets_the_state_and_nothing_else(folder: Path) -> None:
+    stack = Stack(folder / "forgotten", "postgres")
+    stack.up()
+    assert stack.run("clean").returncode == 0
+    assert not stack.state.exists()
+
+    precious = folder / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    for command in ("clean", "up"):
+        done = Stack(precious).run(command)
+        assert done.returncode == 1
+        assert str(precious) in done.stderr
+    assert [path.name for path in precious.iterdir()] == ["thesis.txt"]

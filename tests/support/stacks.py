@@ -1,0 +1,94 @@
+"""A stack of a test's own: another state folder, started by the same commands a person uses."""
+
+import os
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+
+CHECKOUT = Path(__file__).parents[2]
+CTL = CHECKOUT / "stack" / "ctl"
+CHEAP = "postgres epmd rabbitmq"
+COMMAND_TIMEOUT_S = 280
+
+
+class Stack:
+    """Runs `stack/ctl` for one state folder.
+
+    Args:
+        state: The state folder; it need not exist.
+        services: Names of the services to start; empty for all.
+        variables: Added to the environment of every command.
+    """
+
+    def __init__(self, state: Path, services: str = CHEAP, **variables: str) -> None:
+        self.state = state
+        self._variables = {"CLINIC_STATE": str(state), "CLINIC_SERVICES": services} | variables
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end; its output is text."""
+        environment = {name: value for name, value in os.environ.items() if name != "CLINIC_PORTS"}
+        return subprocess.run(
+            [str(CTL), *arguments],
+            env=environment | self._variables | variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+
+    def up(self, **variables: str) -> str:
+        """Start it; the output."""
+        done = self.run("up", **variables)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What stack.env says."""
+        lines = (self.state / "stack.env").read_text(encoding="utf-8").splitlines()
+        pairs = (line.partition("=") for line in lines)
+        return {name: "".join(shlex.split(value)) for name, _, value in pairs}
+
+    def secrets(self) -> dict[str, str]:
+        """Every value of stack.env that must be in no log, by name; demo passwords one by one."""
+        secrets = {}
+        for name, value in self.values.items():
+            if name.endswith("_URL"):
+                if "@" in value:
+                    secrets[name] = value.partition("@")[0].rpartition(":")[2]
+            elif name == "DEMO_USERS":
+                secrets[name] = value.rpartition(": ")[2].strip('"}')
+            elif name.endswith(("_PASSWORD", "_SECRET", "_KEY")):
+                secrets[name] = value
+        return {name: value for name, value in secrets.items() if value}
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of the long-lived box, its keeper first."""
+        keeper = psutil.Process(int((self.state / "run" / "keeper.pid").read_text()))
+        return [keeper, *keeper.children(recursive=True)]
+
+    def process(self, name: str) -> psutil.Process:
+        """The server that the runit service `name` runs."""
+        for supervisor in self.processes():
+            if supervisor.cmdline()[:2] == ["runsv", name]:
+                return next(child for child in supervisor.children() if child.name() != "svlogd")
+        raise AssertionError(f"{name} is not supervised")
+
+    def wait_until_ready(self, name: str, timeout_s: float = 30) -> None:
+        """Wait until `status` calls a service ready."""
+        deadline = time.monotonic() + timeout_s
+        while self.row(name)[-2] != "yes":
+            assert time.monotonic() < deadline, self.run("status").stdout
+            time.sleep(0.2)
+
+    def row(self, name: str) -> list[str]:
+        """The line of `status` about a service: name, state, for, ready, address."""
+        for line in self.run("status").stdout.splitlines():
+            cells = [cell.strip() for cell in line.split("  ") if cell.strip()]
+            if cells and cells[0] == name:
+                return [*cells, ""] if len(cells) == 4 else cells[:5]
+        raise AssertionError(f"status does not name {name}")
