@@ -37,6 +37,7 @@ outsider = env["res.users"].create({
 })
 keys = {}
 for user in (env.ref("clinic_change_feed.user_feed"), env.ref("base.user_admin"), outsider):
+    user.lang = "en_US"  # the tests read messages
     user_env = env["res.users.apikeys"].with_user(user).sudo()
     keys[user.login] = user_env._generate("rpc", "test", None)
 env.cr.commit()
@@ -135,6 +136,12 @@ class OdooServer:
         )
         self._process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client(timeout=60, trust_env=False)
+
+    @property
+    def process_id(self) -> int:
+        """The process that started all others."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def environment(self) -> dict[str, str]:

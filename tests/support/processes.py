@@ -46,6 +46,7 @@ def run(*command: str, **options: object) -> str:
     )
     if done.returncode:
         raise RuntimeError(
-            f"{command[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+            f"{command[0]} ended with {done.returncode}:\n"
+            f"{done.stdout[-2000:]}{done.stderr[-4000:]}"
         )
     return done.stdout
