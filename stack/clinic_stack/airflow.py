@@ -53,8 +53,8 @@ def prepare(config: Config, credentials: Credentials) -> None:
         "AIRFLOW__CORE__PARALLELISM": 8,
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.25,
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
-        # A task that died with its scheduler is found by the next one: after 45 s at the latest, where
-        # the defaults leave a mirror standing still for five minutes.
+        # A task that died with its scheduler is found by the next one: after 45 s at the latest,
+        # where the defaults leave a mirror standing still for five minutes.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 15,
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60,
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": 1,

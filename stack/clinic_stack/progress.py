@@ -25,12 +25,10 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line."""
-        with self._lock:
-            with suppress(
-                BrokenPipeError
-            ):  # nobody reads any more; the servers are started all the same
-                self._erase()
-                print(text, flush=True)
+        # When nobody reads any more the servers are started all the same.
+        with self._lock, suppress(BrokenPipeError):
+            self._erase()
+            print(text, flush=True)
 
     @contextmanager
     def step(self, label: str, detail: str = "") -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What the stack finds out before it changes anything. Each test runs the real checks in a poorer world."""
+"""What the stack finds out before it changes anything: the real checks, each in a poorer world."""
 
 import os
 import shutil
@@ -6,12 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.stacks import CHECKOUT, CTL
+from support.stacks import CTL
 
-ORDINARY_TOOLS = (
-    "bash awk cat cut date df dirname env find flock git grep head id ls mkdir paste printf ps readlink "
-    "realpath rm sed setsid sha256sum sleep sort stat tail touch tr uname wc".split()
-)
+ORDINARY_TOOLS = """
+    bash awk cat cut date df dirname env find flock git grep head id ls mkdir paste printf ps
+    readlink realpath rm sed setsid sha256sum sleep sort stat tail touch tr uname wc
+"""
 
 
 def preflight(state: Path, *wrapper: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -43,7 +43,9 @@ def state(tmp_path: Path) -> Path:
 def path_without(folder: Path, *missing: str) -> str:
     """A PATH on which everything the checks themselves use can be found, but not `missing`."""
     folder.mkdir()
-    for tool in {*ORDINARY_TOOLS, "bwrap", "mmdebstrap", "tar", "make", "newuidmap"} - set(missing):
+    for tool in {*ORDINARY_TOOLS.split(), "bwrap", "mmdebstrap", "tar", "make", "newuidmap"} - set(
+        missing
+    ):
         if found := shutil.which(tool):
             (folder / tool).symlink_to(found)
     return str(folder)
