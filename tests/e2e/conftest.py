@@ -94,7 +94,8 @@ def session_of(browser, open_airflow) -> Iterator[Callable[[str], BrowserContext
         if login not in contexts:
             contexts[login] = browser.new_context(ignore_https_errors=True, locale="es-ES")
             contexts[login].set_default_timeout(TIMEOUT_MS)
-            open_airflow(contexts[login], login)
+            # Airflow's pages ask again and again: none stays open
+            open_airflow(contexts[login], login).close()
         return contexts[login]
 
     yield session

@@ -149,18 +149,21 @@ def test_who_is_disabled_is_out_at_the_next_request(new_context, stack_env):
 
 
 def test_the_pages_look_right_on_a_desk_and_on_a_phone(
-    new_context, open_airflow, stack_env, screenshots
+    new_context, session_of, stack_env, screenshots
 ):
-    for name, size in (("desktop", (1280, 800)), ("phone", (390, 844))):
-        viewport = {"width": size[0], "height": size[1]}
-        page = new_context(viewport=viewport).new_page()
-        page.goto(stack_env["AIRFLOW_PUBLIC_URL"])
+    base = stack_env["AIRFLOW_PUBLIC_URL"]
+    for name, width, height in (("desktop", 1280, 800), ("phone", 390, 844)):
+        page = new_context(viewport={"width": width, "height": height}).new_page()
+        page.goto(base)
         page.locator("#username").wait_for()
         page.screenshot(path=screenshots / f"login-{name}.png")
         for login in ("demo-farmacia", "demo-sistemas"):
-            page = open_airflow(new_context(viewport=viewport), login)
+            page = session_of(login).new_page()
+            page.set_viewport_size({"width": width, "height": height})
+            page.goto(base)
             page.get_by_text("Te damos la bienvenida").wait_for()
             page.wait_for_timeout(1000)  # its panels ask one after the other
             page.screenshot(path=screenshots / f"airflow-{login}-{name}.png")
             assert page.get_by_text("404 Not Found").count() == 0
-    assert len(list(screenshots.glob("*.png"))) >= 6
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.close()
