@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -535,7 +536,7 @@ def print_where_to_look(environment: Mapping[str, str], console: Console) -> Non
     for login, password in users.items():
         row("Airflow", f"{login:<21}{password}")
     heading("And then")
-    state = environment.get("CLINIC_STATE", ".state")
+    state = _near(environment.get("CLINIC_STATE", ".state"))
     for name, command in (
         ("SQL", f'. {state}/stack.env; stack/box psql "$SHARED_DB_READONLY_URL"'),
         ("A day", "stack/box python -m clinic.cli demo day --rate 5 --seconds 60"),
@@ -543,6 +544,12 @@ def print_where_to_look(environment: Mapping[str, str], console: Console) -> Non
         ("Stop", "make down"),
     ):
         row(name, command)
+
+
+def _near(path: str) -> str:
+    """Write a path as it is typed from here: shorter, where it is below this folder."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def _units(units: Decimal | int) -> str:
