@@ -4,7 +4,7 @@ The package is a Tryton module: its records are XML, its translations gettext. I
 GPL-3, so it is downloaded when the demo is set up and never kept in this repository; the file's
 sha256 is. It is read straight from the wheel, nothing is unpacked or installed.
 
-Source: https://pypi.org/project/gnuhealth-who-essential-medicines/5.0.4/
+Source: the Python package ``gnuhealth-who-essential-medicines`` 5.0.4 (https://www.gnuhealth.org)
 """
 
 from __future__ import annotations
