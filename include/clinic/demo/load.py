@@ -305,30 +305,31 @@ class _Loader:
                 "product.product", "read", list(products.values()), ["product_tmpl_id"], load=None
             )
         }
-        there = {
-            (row["partner_id"], row["product_tmpl_id"])
+        # Whoever has one has all: a product's offers are made in one transaction.
+        known = {
+            row["product_tmpl_id"]
             for row in self._odoo.call(
                 "product.supplierinfo",
                 "search_read",
                 [["partner_id", "in", list(suppliers.values())]],
-                ["partner_id", "product_tmpl_id"],
+                ["product_tmpl_id"],
                 load=None,
             )
         }
-        wanted = [
-            {
-                "partner_id": suppliers[offer.supplier.key],
-                "product_tmpl_id": templates[products[_product_key(stocked.medicine.id)]],
-                "price": float(offer.unit_price),
-                "min_qty": offer.pack_units,
-                "delay": offer.supplier.lead_time_days,
-                "sequence": sequence,
-            }
-            for stocked in self._clinic.medicines
-            for sequence, offer in enumerate(stocked.offers, start=1)
-        ]
         missing = [
-            row for row in wanted if (row["partner_id"], row["product_tmpl_id"]) not in there
+            [
+                {
+                    "partner_id": suppliers[offer.supplier.key],
+                    "product_tmpl_id": templates[products[_product_key(stocked.medicine.id)]],
+                    "price": float(offer.unit_price),
+                    "min_qty": offer.pack_units,
+                    "delay": offer.supplier.lead_time_days,
+                    "sequence": sequence,
+                }
+                for sequence, offer in enumerate(stocked.offers, start=1)
+            ]
+            for stocked in self._clinic.medicines
+            if templates[products[_product_key(stocked.medicine.id)]] not in known
         ]
         self._create("product.supplierinfo", "supplier prices", missing)
 
@@ -350,15 +351,17 @@ class _Loader:
             "stock.warehouse.orderpoint",
             "reorder rules",
             [
-                {
-                    "product_id": products[_product_key(stocked.medicine.id)],
-                    "location_id": pharmacy,
-                    "warehouse_id": warehouse,
-                    "product_min_qty": stocked.min_units,
-                    "product_max_qty": stocked.max_units,
-                    # Odoo's scheduler shall not order by itself from companies that do not exist.
-                    "trigger": "manual",
-                }
+                [
+                    {
+                        "product_id": products[_product_key(stocked.medicine.id)],
+                        "location_id": pharmacy,
+                        "warehouse_id": warehouse,
+                        "product_min_qty": stocked.min_units,
+                        "product_max_qty": stocked.max_units,
+                        # Odoo's scheduler shall not order from companies that do not exist.
+                        "trigger": "manual",
+                    }
+                ]
                 for stocked in self._clinic.medicines
                 if products[_product_key(stocked.medicine.id)] not in there
             ],
@@ -367,23 +370,38 @@ class _Loader:
     def _load_lots(
         self, products: Mapping[str, int], company: int
     ) -> dict[tuple[int, str], tuple[int, bool]]:
-        """Return each lot's id, and whether it ever moved, by product and name."""
-        wanted = {
-            (products[_product_key(stocked.medicine.id)], lot.name): {
-                "product_id": products[_product_key(stocked.medicine.id)],
-                "name": lot.name,
-                "company_id": company,
-                # The end of its last day, in Odoo's form of a UTC time.
-                "expiration_date": f"{lot.expires_on} 23:59:59",
-            }
+        """Return the id of each of the clinic's lots, and whether it ever moved.
+
+        A product that has any lot gets no other: they are made in one transaction, so that it is
+        somebody's, or of a load with another seed.
+        """
+        there = self._read_lots(list(products.values()))
+        known = {product for product, _ in there}
+        missing = [
+            [
+                {
+                    "product_id": products[_product_key(stocked.medicine.id)],
+                    "name": lot.name,
+                    "company_id": company,
+                    # The end of its last day, in Odoo's form of a UTC time.
+                    "expiration_date": f"{lot.expires_on} 23:59:59",
+                }
+                for lot in stocked.lots
+            ]
+            for stocked in self._clinic.medicines
+            if products[_product_key(stocked.medicine.id)] not in known
+        ]
+        self._create("stock.lot", "lots", missing)
+        if missing:
+            there = self._read_lots(list(products.values()))
+        ours = {
+            key: there[key]
             for stocked in self._clinic.medicines
             for lot in stocked.lots
+            if (key := (products[_product_key(stocked.medicine.id)], lot.name)) in there
         }
-        there = self._read_lots(list(products.values()))
-        self._create("stock.lot", "lots", [lot for key, lot in wanted.items() if key not in there])
-        lots = self._read_lots(list(products.values()))
         moved: set[int] = set()
-        for batch in batched((lots[key] for key in wanted), 500):
+        for batch in batched(ours.values(), 500):
             moved.update(
                 line["lot_id"]
                 for line in self._odoo.call(
@@ -394,7 +412,7 @@ class _Loader:
                     load=None,
                 )
             )
-        return {key: (lots[key], lots[key] in moved) for key in wanted}
+        return {key: (lot, lot in moved) for key, lot in ours.items()}
 
     def _read_lots(self, products: Sequence[int]) -> dict[tuple[int, str], int]:
         return {
@@ -423,7 +441,7 @@ class _Loader:
         for stocked in self._clinic.medicines:
             product = products[_product_key(stocked.medicine.id)]
             for lot in stocked.lots:
-                lot_id, moved = lots[product, lot.name]
+                lot_id, moved = lots.get((product, lot.name), (0, True))
                 if not moved:
                     rows.append([
                         {
@@ -468,12 +486,16 @@ class _Loader:
             known = _external_ids(self._odoo, model)
         return {key: known[key] for key in rows}
 
-    def _create(self, model: str, what: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _create(self, model: str, what: str, groups: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+        """Create records; those of one group in one transaction."""
         self._in_batches(
             what,
-            rows,
-            lambda batch: self._odoo.call(model, "create", list(batch), context=_QUIET),
-            BATCH * 4,
+            groups,
+            lambda batch: self._odoo.call(
+                model, "create", [dict(row) for group in batch for row in group], context=_QUIET
+            ),
+            BATCH * 2,
+            size=len,
         )
 
     def _import(
@@ -503,10 +525,17 @@ class _Loader:
         batch: int = BATCH,
         *,
         parallel: int | None = None,
+        size: Callable[[Row], int] = lambda row: 1,
     ) -> None:
-        self._progress.start(what[:1].upper() + what[1:], len(rows))
+        """Work on rows, a batch at a time; ``size`` says how many records one row is."""
+        self._progress.start(what[:1].upper() + what[1:], sum(map(size, rows)))
+
+        def do(part: Sequence[Row]) -> int:
+            work(part)
+            return sum(map(size, part))
+
         with ThreadPoolExecutor(parallel or self._parallel) as pool:
-            for done in pool.map(lambda part: (work(part), len(part))[1], batched(rows, batch)):
+            for done in pool.map(do, batched(rows, batch)):
                 self.created[what] += done
                 self._progress.advance(done)
 

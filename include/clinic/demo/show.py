@@ -518,7 +518,7 @@ def print_where_to_look(environment: Mapping[str, str], console: Console) -> Non
     console.print(
         "  The browser asks once about the certificate, which this machine signed itself.\n"
         "  To have it trusted, import "
-        + environment.get("CA_FILE", "the CA file")
+        + _near(environment.get("CA_FILE", "the CA file"))
         + " as an authority.",
         markup=False,
         highlight=False,

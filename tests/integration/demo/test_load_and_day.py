@@ -191,6 +191,12 @@ class Interrupted:
         return self._odoo.call(model, method, *arguments, **named)
 
 
+def test_another_seed_changes_nothing_that_is_there(loaded: OdooRpc) -> None:
+    wheel = fetch_wheel(Path(needed("CLINIC_CACHE")))
+    other = invent_clinic(read_catalogue(wheel), seed=7, today=TODAY)
+    assert not load_clinic(loaded, other).created
+
+
 def test_an_interrupted_load_goes_on_and_doubles_nothing(loaded: OdooRpc, small: Clinic) -> None:
     interruptions = 0
     for nth in range(1, 12):
