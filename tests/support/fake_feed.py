@@ -93,6 +93,7 @@ class FakeOdoo:
     changed: threading.Condition = field(default_factory=threading.Condition)
     broken: Exception | None = None  # raised by every call while set
     stream_broken: Exception | None = None  # raised by the stream only
+    streams: int = 0  # how many were opened and did not break at once
 
     def commit(self, *changes: tuple[str, Any, Any]) -> None:
         """Apply ``(entity, id, values or None)`` in one transaction."""
@@ -154,9 +155,12 @@ class FakeOdoo:
             return State(changes, None if last or not chosen else str(chosen[-1]))
 
     def stream(self, cursor: str, limit: int, until: float) -> Iterator[Page]:
+        opened = 1
         while time.monotonic() < until:
             if self.broken or self.stream_broken:
                 raise self.broken or self.stream_broken  # type: ignore[misc]
+            self.streams += opened
+            opened = 0
             page = self.page(cursor, limit)
             cursor = page.cursor
             if page.changes or page.reset:

@@ -257,7 +257,7 @@ def test_a_broken_stream_is_polled_and_then_tried_again(
     follow(odoo, database)
     odoo.stream_broken = TransientError("a line of 3 bytes that is not JSON")
     running = mirror(odoo, database)
-    thread = threading.Thread(target=running.follow, args=(time.monotonic() + 1.2,))
+    thread = threading.Thread(target=running.follow, args=(time.monotonic() + 2,))
     with caplog.at_level(logging.INFO, "clinic"):
         thread.start()
         odoo.commit(("stock_level", "1:8:5", level("1:8:5", "1")))
@@ -265,12 +265,12 @@ def test_a_broken_stream_is_polled_and_then_tried_again(
             lambda: database.value("SELECT stock_quantity FROM shared_medications WHERE id=1") == 6
         )
         assert running.summary.polled_pages > 0
+        streams = odoo.streams
         odoo.stream_broken = None
         thread.join()
     assert running.summary.stream_breaks >= 1
     assert "stream broke, polling meanwhile: a line of 3 bytes" in caplog.text
-    polled = running.summary.polled_pages
-    assert polled < 1.2 / 0.02  # the stream was taken up again
+    assert odoo.streams > streams  # and it was taken up again
     assert_equal(odoo, database)
 
 
@@ -335,34 +335,34 @@ def test_a_second_mirror_waits_and_then_says_who_is_in_the_way(
     second.close()
 
 
-def test_a_writer_that_did_not_take_the_lock_is_noticed_before_anything_is_written(
+def test_a_page_read_before_another_writer_moved_on_is_not_written(
     odoo: FakeOdoo, database: Database
 ) -> None:
     follow(odoo, database)
-    running = mirror(odoo, database, Settings(idle_store_s=100, patience_s=5))
-    thread = threading.Thread(target=running.follow, args=(time.monotonic() + 2,))
-    thread.start()
-    time.sleep(0.3)
-    # Someone loads a later page: the cursor in memory of the mirror is now behind the database's.
+    late = mirror(odoo, database)
+    late._stored_cursor = database.value("SELECT cursor FROM sync_cursors")
     odoo.commit(("stock_level", "1:8:5", level("1:8:5", "3")))
-    eventually(
-        lambda: database.value("SELECT stock_quantity FROM shared_medications WHERE id = 1") == 8
-    )
-    database.query("UPDATE sync_cursors SET cursor = '1:0'")
+    page = odoo.page(late._stored_cursor, 10)
     odoo.commit(("stock_level", "1:8:5", level("1:8:5", "4")))
-    thread.join()
+    follow(odoo, database)  # another one, which knows the newer state
+    with pytest.raises(TransientError, match="another writer moved the cursor"):
+        late._take(page)
+    late._store.close()
     assert_equal(odoo, database)
-    assert database.value("SELECT cursor FROM sync_cursors") == odoo._head()
 
 
-def test_a_kill_between_a_page_and_its_refresh_is_healed_by_the_next_run(
+def test_a_kill_between_a_page_and_its_refresh_is_healed_as_soon_as_the_next_run_begins(
     odoo: FakeOdoo, database: Database
 ) -> None:
     follow(odoo, database)
     database.query("UPDATE shared_stock_levels SET quantity = 0 WHERE medication_id = 2")
     database.query("UPDATE sync_cursors SET alerts_version = alerts_version + 1")
-    follow(odoo, database)
+    thread = threading.Thread(target=follow, args=(odoo, database, 6))
+    thread.start()
+    eventually(lambda: not database.value("SELECT alerts_dirty FROM sync_cursors"), seconds=4)
+    assert thread.is_alive()
     assert_alerts_are_current(database)
+    thread.join()
 
 
 def test_staleness_can_be_told_while_nothing_happens(odoo: FakeOdoo, database: Database) -> None:

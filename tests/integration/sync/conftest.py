@@ -19,7 +19,7 @@ import pytest
 from clinic.shared_db_commands import migrate_database
 from support.odoo import ADMIN, OdooCluster, OdooServer, odoo_cluster, odoo_server  # noqa: F401
 from support.postgres import PostgresCluster
-from support.processes import postgres_program, run, wait_until
+from support.processes import postgres_program, run
 from support.stack_env import ROOT
 
 Sums = dict[tuple[int, int, int], tuple[Decimal, Decimal]]
@@ -279,39 +279,49 @@ def mirrored_sums(shared: SharedCluster) -> Sums:
     return {(*key,): (held, reserved) for *key, held, reserved in rows}
 
 
-def assert_becomes_equal(clinic: Clinic, shared: SharedCluster, timeout_s: float = 60) -> None:
-    """Every sum, every total, every finished movement, every alert."""
-    expected = clinic.sums()
-    assert expected
-
-    def is_equal() -> bool:
-        try:
-            return mirrored_sums(shared) == expected
-        except psycopg.OperationalError:
-            return False  # it was killed just now
-
-    with contextlib.suppress(TimeoutError):
-        wait_until(is_equal, "every sum is equal", timeout_s)
-    assert mirrored_sums(shared) == expected
-    movements = {
-        row[0] for row in clinic.odoo.sql("SELECT id FROM stock_move_line WHERE state = 'done'")
+def differences(clinic: Clinic, shared: SharedCluster) -> dict[str, Any]:
+    """Compare every sum, total, movement, name and alert; return what differs, by what it is."""
+    sql, rows = clinic.odoo.sql, shared.rows
+    here, there = mirrored_sums(shared), clinic.sums()
+    assert there
+    found: dict[str, Any] = {
+        "sums": {
+            key: (here.get(key), there.get(key))
+            for key in here.keys() | there.keys()
+            if here.get(key) != there.get(key)
+        },
+        "movements": set(rows("SELECT id FROM shared_stock_movements"))
+        ^ set(sql("SELECT id FROM stock_move_line WHERE state = 'done'")),
+        "lots": set(rows("SELECT id, medication_id, expires_at FROM shared_lots"))
+        ^ set(sql("SELECT id, product_id, expiration_date AT TIME ZONE 'UTC' FROM stock_lot")),
+        "names": set(rows("SELECT id, name_en FROM shared_medications"))
+        ^ set(
+            sql(
+                "SELECT p.id, t.name ->> 'en_US' FROM product_product AS p"
+                " JOIN product_template AS t ON t.id = p.product_tmpl_id WHERE t.is_storable"
+            )
+        ),
+        "totals": rows(
+            "SELECT m.id FROM shared_medications AS m WHERE m.stock_quantity <> coalesce((SELECT"
+            " sum(l.quantity) FROM shared_stock_levels AS l WHERE l.medication_id = m.id), 0)"
+        ),
+        "alerts": set(rows("SELECT rule_id, quantity FROM low_stock"))
+        ^ set(rows("SELECT rule_id, quantity FROM low_stock_alerts")),
+        "rejects": rows("SELECT * FROM sync_rejects"),
+        "loading": rows("SELECT load_entity FROM sync_cursors WHERE load_cursor IS NOT NULL"),
     }
-    assert {row[0] for row in shared.rows("SELECT id FROM shared_stock_movements")} == movements
-    totals = "SELECT m.id FROM shared_medications AS m WHERE m.stock_quantity <> coalesce((SELECT "
-    totals += "sum(quantity) FROM shared_stock_levels AS l WHERE l.medication_id = m.id), 0)"
-    assert shared.rows(totals) == []
-    names = dict(shared.rows("SELECT id, name_en FROM shared_medications"))
-    assert names == dict(
-        clinic.odoo.sql(
-            "SELECT p.id, t.name ->> 'en_US' FROM product_product AS p JOIN product_template AS t"
-            " ON t.id = p.product_tmpl_id WHERE t.is_storable"
-        )
-    )
-    wait_until(
-        lambda: not shared.rows("SELECT 1 FROM sync_cursors WHERE alerts_dirty"),
-        "alerts refreshed",
-        5,
-    )
-    now = set(shared.rows("SELECT rule_id, quantity FROM low_stock"))
-    assert set(shared.rows("SELECT rule_id, quantity FROM low_stock_alerts")) == now
-    assert shared.rows("SELECT * FROM sync_rejects") == []
+    return {what: rest for what, rest in found.items() if rest}
+
+
+def assert_becomes_equal(clinic: Clinic, shared: SharedCluster, timeout_s: float = 60) -> None:
+    """Wait until nothing differs; show what still does."""
+    give_up_at = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = differences(clinic, shared)
+        except psycopg.OperationalError as error:
+            found = {"database": error}  # it was killed just now
+        if not found:
+            return
+        assert time.monotonic() < give_up_at, found
+        time.sleep(0.2)

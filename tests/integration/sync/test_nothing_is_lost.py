@@ -35,6 +35,7 @@ def reconciled_drift(odoo: OdooServer, shared: SharedCluster) -> int:
 
 
 def test_random_traffic(clinic: Clinic, shared: SharedCluster, mirror: MirrorProcess) -> None:
+    wait_until(lambda: has_loaded(shared), "the first load")
     with clinic.traffic(seed=1):
         time.sleep(6)
         assert reconciled_drift(clinic.odoo, shared) == 0  # in the midst of it

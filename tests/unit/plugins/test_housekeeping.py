@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,11 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]
     return calls
 
 
-def test_the_command_gets_the_address_and_leaves_unfinished_runs_alone(
+def test_the_command_gets_the_address_and_deletes_nothing_younger_than_a_running_run(
     ran: list[tuple[list[str], dict[str, str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "_unfinished", lambda *_: ["backup_odoo", "long_one"])
+    began = datetime(2026, 1, 2, tzinfo=UTC)
+    monkeypatch.setattr(housekeeping, "_oldest_unfinished", lambda *_: ("a_dag", "a_run", began))
     housekeeping.clean_metadata("airflow_metadata", 7)
     ((command, environment),) = ran
     assert environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == (
@@ -93,7 +95,7 @@ def test_the_command_gets_the_address_and_leaves_unfinished_runs_alone(
     )
     assert "_AIRFLOW_PROCESS_CONTEXT" not in environment
     assert "p@ss" not in " ".join(command)  # every user of the machine can list commands
-    assert command[command.index("--exclude-dag-ids") + 1] == "backup_odoo,long_one"
+    assert command[command.index("--clean-before-timestamp") + 1] == began.isoformat()
     tables = command[command.index("--tables") + 1].split(",")
     assert {"dag_run", "task_instance", "xcom", "asset_event", "log", "job"} <= set(tables)
     assert not {"dag", "dag_version", "trigger"} & set(tables)
@@ -102,7 +104,7 @@ def test_the_command_gets_the_address_and_leaves_unfinished_runs_alone(
 def test_a_command_that_fails_is_reported(
     ran: list[tuple[list[str], dict[str, str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "_unfinished", lambda *_: [])
+    monkeypatch.setattr(housekeeping, "_oldest_unfinished", lambda *_: None)
     monkeypatch.setattr(
         subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 2, "", "no such table")
     )
