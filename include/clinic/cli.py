@@ -5,9 +5,9 @@ from __future__ import annotations
 import typer
 
 from clinic import shared_db_commands
-from clinic.inventory import commands as inventory
 from clinic.demo import commands as demo_commands
 from clinic.identity import commands as keycloak_commands
+from clinic.inventory import commands as inventory
 
 app = typer.Typer(
     name="clinic",
