@@ -135,7 +135,8 @@ def measure(rate: float, seconds: float, observer: Observer, first: int) -> dict
 def mirror_is_running() -> bool:
     with psycopg.connect(needed("SHARED_DB_SYNC_URL")) as connection:
         row = connection.execute(
-            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory'"
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND database ="
+            " (SELECT oid FROM pg_database WHERE datname = current_database())"
             " AND (classid::bigint << 32) + objid::bigint = %s)",
             (MIRROR_LOCK,),
         ).fetchone()

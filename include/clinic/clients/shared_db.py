@@ -129,9 +129,11 @@ class SharedDb:
                 )
             yield self._connection
         except psycopg.Error as error:
-            if self._connection is not None and self._connection.broken:
+            meaning = translated(f"Shared database, {doing}", error)
+            if isinstance(meaning, TransientError):
+                # Broken, or with plans of a schema that has changed: the next call connects anew.
                 self.close()
-            raise translated(f"Shared database, {doing}", error) from error
+            raise meaning from error
 
     @contextmanager
     def transaction(self, doing: str) -> Iterator[None]:

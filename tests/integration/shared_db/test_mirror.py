@@ -13,6 +13,7 @@ import pytest
 from clinic.clients.shared_db import SharedDb
 from clinic.errors import PermanentError, TransientError
 from clinic.inventory.mirror import InventoryMirror, Settings, Summary
+from clinic.shared_db_commands import migrate_database
 from support.fake_feed import FakeOdoo, level, location, lot, movement, product, rule
 from support.mirror_checks import assert_alerts_are_current, assert_equal, assert_totals_are_sums
 from support.shared_db import Database
@@ -302,24 +303,67 @@ def test_a_database_that_goes_away_for_a_moment_loses_nothing(
     running = mirror(odoo, database)
     thread = threading.Thread(target=running.follow, args=(time.monotonic() + 2,))
     thread.start()
+    cut = 0
     for number in range(30):
         odoo.commit(("stock_level", "1:8:5", level("1:8:5", str(number))))
         if number % 10 == 5:
-            _cut_connections(database)
+            cut += _cut_connections(database)
         time.sleep(0.03)
+    thread.join()
+    assert cut >= 2
+    assert_equal(odoo, database)
+    assert_alerts_are_current(database)
+
+
+def test_a_statement_that_takes_too_long_is_tried_again(odoo: FakeOdoo, database: Database) -> None:
+    follow(odoo, database)
+    store = SharedDb(database.sync_url, statement_timeout_s=0.2)
+    with psycopg.connect(database.owner_url) as blocker:
+        blocker.execute("LOCK TABLE shared_stock_levels IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(TransientError, match="statement timeout"):
+            _delete_a_level(store)
+    assert store.lock().cursor == odoo._head()  # on a new connection
+    store.close()
+
+
+def _delete_a_level(store: SharedDb) -> None:
+    with store.transaction("testing"):
+        store.lock()
+        store.delete("stock_level", [(1, 8, 5)])
+
+
+def test_a_schema_that_changes_under_a_running_mirror_costs_one_new_connection(
+    odoo: FakeOdoo, database: Database
+) -> None:
+    follow(odoo, database)
+    running = mirror(odoo, database)
+    thread = threading.Thread(target=running.follow, args=(time.monotonic() + 4,))
+    thread.start()
+    for number in range(1, 4):  # so that its statements are prepared
+        odoo.commit(("stock_level", "2:9:0", level("2:9:0", str(number))))
+        eventually(
+            lambda number=number: (
+                database.value("SELECT stock_quantity FROM shared_medications WHERE id = 2")
+                == number
+            )
+        )
+    database.query("UPDATE schema_views SET sha256 = 'older'")
+    migrate_database(database.owner_url)  # drops and creates the views
+    odoo.commit(("stock_level", "2:9:0", level("2:9:0", "5")))
     thread.join()
     assert_equal(odoo, database)
     assert_alerts_are_current(database)
 
 
-def _cut_connections(database: Database) -> None:
+def _cut_connections(database: Database) -> int:
     with psycopg.connect(needed("POSTGRES_ADMIN_URL"), autocommit=True) as admin:
-        cut = admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = %s AND application_name = 'clinic odoo.inventory'",
-            (database.name,),
-        ).fetchall()
-    assert cut
+        return len(
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = %s AND application_name = 'clinic odoo.inventory'",
+                (database.name,),
+            ).fetchall()
+        )
 
 
 def test_a_second_mirror_waits_and_then_says_who_is_in_the_way(
