@@ -108,8 +108,7 @@ def idle(server: OdooServer, seconds: int = 60) -> dict[str, float]:
     used["without_stream_s"] = round(cpu_seconds(server) - before, 3)
     with server.stream(Mirror(server).cursor) as pages:
         next(pages)
-        threading.Thread(target=lambda: list(pages), daemon=True).start()
-        time.sleep(1)
+        time.sleep(1)  # its few lines wait in the socket's buffer
         before = cpu_seconds(server)
         time.sleep(seconds)
         used["with_stream_s"] = round(cpu_seconds(server) - before, 3)
@@ -147,6 +146,7 @@ def latency(
     """
     sent: dict[int, list[tuple[int, float]]] = {product: [] for product in products}
     received: list[tuple[int, int, float]] = []
+    enough = threading.Event()
 
     def read(cursor: str) -> None:
         with server.stream(cursor) as pages:
@@ -156,8 +156,11 @@ def latency(
                     (change["values"]["product_id"], int(float(change["values"]["quantity"])), now)
                     for change in page["changes"]
                 )
+                if enough.is_set():
+                    return
 
-    threading.Thread(target=read, args=(Mirror(server).cursor,), daemon=True).start()
+    reader = threading.Thread(target=read, args=(Mirror(server).cursor,))
+    reader.start()
     time.sleep(1)
     commits = rate * seconds
     with server.cluster.connect(server.database) as connection:
@@ -172,7 +175,13 @@ def latency(
             )
             sent[product].append((number, time.perf_counter()))
             connection.commit()
-    time.sleep(2)
+        time.sleep(2)
+        enough.set()  # seen with the next line
+        connection.execute(
+            "UPDATE stock_quant SET quantity = 0 WHERE product_id = %s", products[:1]
+        )
+        connection.commit()
+    reader.join(30)
     delays = []
     for product, numbers_sent in sent.items():
         arrivals = [(number, when) for other, number, when in received if other == product]

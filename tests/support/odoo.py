@@ -31,6 +31,7 @@ READER, ADMIN, OUTSIDER = "clinic_feed", "admin", "outsider"
 # Run by `odoo shell` in the pristine database: an API key for each of three users.
 _MAKE_KEYS = """
 import json, os
+env["res.lang"]._activate_lang("en_US")
 outsider = env["res.users"].create({
     "name": "Outsider", "login": "outsider",
     "group_ids": [(6, 0, [env.ref("base.group_user").id, env.ref("stock.group_stock_manager").id])],

@@ -1,5 +1,8 @@
 -- What the feed watches. One call a table and entity; sql/state/<entity>.sql says what is shown of it.
 
+-- What an older version watched goes. Addons that register entities are updated with this one, by Odoo.
+SELECT clinic_change_unwatch();
+
 -- location: its own row, and the names of its company and warehouse. Renaming or moving a parent rewrites
 -- complete_name and parent_path of the children: their own rows.
 SELECT clinic_change_watch('stock_location', 'location',

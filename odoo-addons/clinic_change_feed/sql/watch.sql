@@ -1,3 +1,16 @@
+-- An update of the addon may have changed the parameters: PostgreSQL would keep both functions.
+DO $$
+DECLARE
+    old regprocedure;
+BEGIN
+    FOR old IN
+        SELECT p.oid FROM pg_proc AS p
+         WHERE p.proname = 'clinic_change_watch' AND p.pronamespace = current_schema()::regnamespace
+    LOOP
+        EXECUTE format('DROP FUNCTION %s', old);
+    END LOOP;
+END $$;
+
 CREATE OR REPLACE FUNCTION clinic_change_watch_name(bare text, entity text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     -- PostgreSQL cuts identifiers at 63 bytes, where two names could meet: a hash keeps long ones apart

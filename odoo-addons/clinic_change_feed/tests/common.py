@@ -17,6 +17,8 @@ class FeedCase(TransactionCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.env["res.lang"]._activate_lang("en_US")
+        cls.env = cls.env(context={**cls.env.context, "lang": "en_US"})
         cls.warehouse = cls.env["stock.warehouse"].search([], limit=1)
         cls.stock = cls.warehouse.lot_stock_id
         cls.shelf = cls.env["stock.location"].create({"name": "Shelf", "location_id": cls.stock.id})

@@ -15,6 +15,8 @@ class TestAccess(HttpCase):
         super().setUpClass()
         cls.group = cls.env.ref("clinic_change_feed.group_reader")
         cls.reader = cls.env.ref("clinic_change_feed.user_feed")
+        cls.env["res.lang"]._activate_lang("en_US")
+        cls.reader.lang = "en_US"  # the tests read messages
         cls.other = new_test_user(
             cls.env, "other_user", "base.group_user,stock.group_stock_manager"
         )

@@ -18,6 +18,21 @@ class TestWatch(FeedCase):
         self.env["clinic.change"].init()
         self.assertEqual(self.triggers(), before)
 
+    def test_an_update_leaves_nothing_of_an_older_version(self):
+        before = self.triggers()
+        self.env.cr.execute(
+            """
+            CREATE FUNCTION clinic_change_watch(
+                watched regclass, entity text, shown text [], gone int DEFAULT 0)
+            RETURNS void LANGUAGE sql AS 'SELECT';
+            SELECT clinic_change_watch(
+                'res_partner', 'gone', '{name}', events => '{INSERT,UPDATE,DELETE}');
+            """
+        )
+        self.assertEqual(self.triggers(), before + 3)
+        self.env["clinic.change"].init()
+        self.assertEqual(self.triggers(), before)
+
     def test_uninstalling_leaves_nothing_that_writes(self):
         uninstall_hook(self.env)
         self.assertEqual(self.triggers(), 0)
