@@ -150,8 +150,8 @@ check_ports() { # a stack that runs owns its ports; a new one looks for a free b
 reservation_holds() { # reservation_holds OWNER BLOCK : whether that state folder still counts on that block
     if [ -d "$(dirname "$1")" ]; then
         [ "$(cat "$1/ports" 2>/dev/null)" = "$2" ]
-    else # not to be seen from here, as from a box: believe it for a week
-        [ -n "$(find "$CLINIC_CACHE/ports/$2" -mtime -7)" ]
+    else # not to be seen from here, as from a box: believe it for a day
+        [ -n "$(find "$CLINIC_CACHE/ports/$2" -mtime -1)" ]
     fi
 }
 

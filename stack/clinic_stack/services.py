@@ -17,6 +17,8 @@ from clinic_stack.files import fingerprint, shell_variables, write_if_changed
 from clinic_stack.progress import Progress
 
 POLL_S = 0.2
+MOST_STARTS = 8
+"""So often a service may end and be started again before it is ready; then it is given up."""
 LOG_FILES = "s2000000\nn5\n"
 
 # A service is started anew when one of these, or its own scripts, changed since its start.
@@ -37,6 +39,7 @@ class State:
 
     running: bool
     seconds: int
+    process: str
     text: str
 
 
@@ -89,6 +92,7 @@ class Runit:
         self._progress = progress
         self._watched: dict[str, float] = {}
         self._ready: set[str] = set()
+        self._failing: set[str] = set()
         self._quiet: set[str] = set()
         self._changed = threading.Condition()
 
@@ -108,8 +112,12 @@ class Runit:
         """What runit says of the service."""
         text = self._sv("status", name).split(";")[0].strip()
         seconds = re.search(r"(\d+)s", text)
+        process = re.search(r"\(pid (\d+)\)", text)
         return State(
-            running=text.startswith("run:"), seconds=int(seconds[1]) if seconds else 0, text=text
+            running=text.startswith("run:"),
+            seconds=int(seconds[1]) if seconds else 0,
+            process=process[1] if process else "",
+            text=text,
         )
 
     def ready(self, name: str) -> bool:
@@ -149,12 +157,18 @@ class Runit:
         self._watched[name] = time.monotonic()
 
         def look() -> None:
+            seen = set()
             while not self.ready(name):
+                seen.add(self.state(name).process)
+                if len(seen - {""}) > MOST_STARTS:
+                    with self._changed:
+                        self._failing.add(name)
+                        self._changed.notify_all()
+                    return
                 time.sleep(POLL_S)
             if name not in self._quiet:
-                self._progress.say(
-                    f"  {name}: ready {self._progress.elapsed_s():.1f} s after the start"
-                )
+                elapsed_s = self._progress.elapsed_s()
+                self._progress.say(f"  {name}: ready {elapsed_s:.1f} s after the start")
             with self._changed:
                 self._ready.add(name)
                 self._changed.notify_all()
@@ -179,19 +193,20 @@ class Runit:
         """Wait until all these services, which were told to start, are ready.
 
         Raises:
-            StackError: One was not ready within `timeout_s` of being told to start; the message
-                ends with the end of its log.
+            StackError: One was not ready within `timeout_s` of being told to start, or ends again
+                and again; the message ends with the end of its log.
         """
         with self._changed:
             while waiting := [name for name in names if name not in self._ready]:
+                if failing := [name for name in waiting if name in self._failing]:
+                    raise self._not_ready("Ends again and again", failing)
                 deadline = max(self._watched[name] for name in waiting) + timeout_s
-                if self._changed.wait(max(0.0, deadline - time.monotonic())):
-                    continue
-                log = self._config.state / "log" / f"{waiting[0]}.log"
-                raise StackError(
-                    f"Not ready within {timeout_s:.0f} s: {', '.join(waiting)}. "
-                    f"The end of {log}:\n{last_lines(log)}"
-                )
+                if not self._changed.wait(max(0.0, deadline - time.monotonic())):
+                    raise self._not_ready(f"Not ready within {timeout_s:.0f} s", waiting)
+
+    def _not_ready(self, what: str, names: list[str]) -> StackError:
+        log = self._config.state / "log" / f"{names[0]}.log"
+        return StackError(f"{what}: {', '.join(names)}. The end of {log}:\n{last_lines(log)}")
 
     def _settings(self, name: str) -> str:
         folder = self._config.service_directory / name

@@ -11,12 +11,12 @@ from support.stacks import Stack
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder for state folders; whatever still runs in it is stopped at the end."""
+    """A folder for state folders; whatever still runs in it is stopped at the end, and its ports freed."""
     path = Path(tempfile.mkdtemp(prefix="stack"))
     yield path
     for state in path.iterdir():
         if (state / "ports").exists():
-            Stack(state).run("down")
+            Stack(state).run("clean")
     shutil.rmtree(path, ignore_errors=True)
 
 

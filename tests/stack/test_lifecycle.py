@@ -1,13 +1,18 @@
 """The commands of the stack on its cheaper servers: PostgreSQL and RabbitMQ."""
 
+import base64
+import json
 import signal
 import socket
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import psutil
 import psycopg
-from support.stacks import Stack
+import pytest
+from support.stacks import CHECKOUT, Stack
 
 UP_AGAIN_S = 3.0
 
@@ -121,6 +126,19 @@ def test_a_taken_port_is_named_with_its_holder_and_nothing_is_changed(folder: Pa
     assert sorted(stack.state.rglob("*")) == before
 
 
+def test_a_server_that_ends_again_and_again_is_given_up_with_the_end_of_its_log(
+    folder: Path,
+) -> None:
+    stack = Stack(folder / "broken", "postgres")
+    stack.up()
+    stack.run("down")
+    (stack.state / "postgres" / "PG_VERSION").write_text("11\n")
+    done = stack.run("up")
+    assert done.returncode == 1
+    assert "Ends again and again: postgres" in done.stderr
+    assert "PostgreSQL version 11" in done.stderr
+
+
 def test_clean_forgets_the_state_and_nothing_else(folder: Path) -> None:
     stack = Stack(folder / "forgotten", "postgres")
     stack.up()
@@ -135,3 +153,28 @@ def test_clean_forgets_the_state_and_nothing_else(folder: Path) -> None:
         assert done.returncode == 1
         assert str(precious) in done.stderr
     assert [path.name for path in precious.iterdir()] == ["thesis.txt"]
+
+
+def test_rabbitmq_holds_what_is_declared_behind_a_generated_password(cheap_stack: Stack) -> None:
+    values = cheap_stack.values
+    declared = json.loads((CHECKOUT / "rabbitmq" / "definitions.json").read_text())
+    address = f"{values['RABBITMQ_MANAGEMENT_URL']}/api/definitions"
+
+    def definitions(password: str) -> dict[str, list[dict[str, object]]]:
+        login = base64.b64encode(f"{values['RABBITMQ_ADMIN']}:{password}".encode()).decode()
+        request = urllib.request.Request(address, headers={"Authorization": f"Basic {login}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            loaded: dict[str, list[dict[str, object]]] = json.load(answer)
+        return loaded
+
+    loaded = definitions(values["RABBITMQ_ADMIN_PASSWORD"])
+    for kind in ("queues", "exchanges", "policies", "users"):
+        names = {each["name"] for each in declared[kind]}
+        assert names
+        assert {each["name"] for each in loaded[kind]} == names
+    rights = {each["user"]: each for each in loaded["permissions"]}
+    assert {each["user"]: each for each in declared["permissions"]} == rights
+    assert [user for user in declared["users"] if user["password_hash"]] == []
+    for guess in ("", "administrator", "guest"):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            definitions(guess)
