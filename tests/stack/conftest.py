@@ -11,7 +11,7 @@ from support.stacks import Stack
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder for state folders; whatever still runs in it is stopped at the end, and its ports freed."""
+    """A folder for state folders; what runs in it is stopped at the end, its ports freed."""
     path = Path(tempfile.mkdtemp(prefix="stack"))
     yield path
     for state in path.iterdir():
