@@ -1,12 +1,12 @@
 """A stack of a test's own: another state folder, started by the same commands a person uses."""
 
 import os
-import shlex
 import subprocess
 import time
 from pathlib import Path
 
 import psutil
+from clinic.stack_env import read_stack_env
 
 CHECKOUT = Path(__file__).parents[2]
 CTL = CHECKOUT / "stack" / "ctl"
@@ -49,9 +49,7 @@ class Stack:
     @property
     def values(self) -> dict[str, str]:
         """What stack.env says."""
-        lines = (self.state / "stack.env").read_text(encoding="utf-8").splitlines()
-        pairs = (line.partition("=") for line in lines)
-        return {name: "".join(shlex.split(value)) for name, _, value in pairs}
+        return read_stack_env(self.state)
 
     def secrets(self) -> dict[str, str]:
         """Every value of stack.env that must be in no log, by name; demo passwords one by one."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from clinic.demo.load import load_clinic, read_site
 from clinic.demo.runner import DayRunner, read_snapshot
 from clinic.demo.show import show as show_change
 from clinic.errors import ClinicError
+from clinic.stack_env import read_stack_env
 
 app = typer.Typer(help="Demonstration data, and a demonstration.", no_args_is_help=True)
 
@@ -162,20 +162,8 @@ def _say_retry(details: stamina.instrumentation.RetryDetails) -> None:
 
 def _environment() -> Mapping[str, str]:
     """Return the running stack's addresses, then the environment's own, which win."""
-    return {**_read_stack_env(Path(os.environ.get("CLINIC_STATE", ".state"))), **os.environ}
-
-
-def _read_stack_env(state: Path) -> dict[str, str]:
-    try:
-        lines = (state / "stack.env").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}  # not every Odoo is the stack's: what is missing is named where it is needed
-    values = {}
-    for line in lines:
-        name, equals, quoted = line.partition("=")
-        if equals and not line.startswith("#"):
-            values[name] = "".join(shlex.split(quoted))
-    return values
+    # Not every Odoo is the stack's: what is missing is named where it is needed.
+    return {**read_stack_env(Path(os.environ.get("CLINIC_STATE", ".state"))), **os.environ}
 
 
 def _cache(environment: Mapping[str, str]) -> Path:

@@ -165,7 +165,9 @@ class Hub:
                 page = read_page(cr, entities, position, limit, until)
                 self._check_keys(cr, group_id, generation)
         following = Cursor.decode(page["cursor"])
-        if following.until is None:
+        # The last page of a longer reading ends at the snapshot that its first page was read at,
+        # which knows nothing of what was announced since.
+        if following.until is None and not (position and position.until):
             self._remember(generation, following.since)
         line = json.dumps(page, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         return SharedPage(

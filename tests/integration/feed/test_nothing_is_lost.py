@@ -195,18 +195,19 @@ class Follower(threading.Thread):
         self.mirror = Mirror(server)
         self.breaks = 0
         self.problem: BaseException | None = None
-        self._stop_when_quiet = threading.Event()
+        self._last_word: tuple[int, str] | None = None
         self.start()
 
     def run(self) -> None:
-        while True:
+        while not self._has_ended():
             try:
                 with self.server.stream(self.mirror.cursor, self.limit, read_s=3) as pages:
                     for page in pages:
                         self.mirror.apply(page, self.limit)
+                        if self._has_ended():
+                            return
             except httpx.ReadTimeout:
-                if self._stop_when_quiet.is_set():
-                    return
+                continue  # nothing new for a while, or a busy machine
             except httpx.HTTPError:
                 self.breaks += 1
                 time.sleep(0.2)
@@ -214,14 +215,35 @@ class Follower(threading.Thread):
                 self.problem = error
                 return
 
-    def finish(self, timeout_s: float = 120) -> Mirror:
-        """Let it read until nothing comes for three seconds, and return its mirror."""
-        self._stop_when_quiet.set()
+    def _has_ended(self) -> bool:
+        lot, name = self._last_word or (None, None)
+        return lot is not None and self.mirror.rows["lot", lot]["name"] == name
+
+    def finish(self, last_word: tuple[int, str], timeout_s: float = 120) -> Mirror:
+        """Let it read until the last change has come, and return its mirror.
+
+        Args:
+            last_word: what `say_last_word` returned.
+            timeout_s: how long that may take.
+        """
+        self._last_word = last_word
         self.join(timeout_s)
-        assert not self.is_alive(), "the stream never becomes quiet"
         if self.problem is not None:
             raise self.problem
+        assert not self.is_alive(), "the last change never came by the stream"
         return self.mirror
+
+
+def say_last_word(server: OdooServer, stock: Stock) -> tuple[int, str]:
+    """Change one lot once every writer has stopped: (its id, its new name).
+
+    No other transaction is under way, so whoever has read this change has been given all others.
+    """
+    lot = stock.lots[5]
+    name = server.sql(
+        "UPDATE stock_lot SET name = name || ' last' WHERE id = %s RETURNING name", lot
+    )[0][0]
+    return lot, name
 
 
 class Poller(threading.Thread):
@@ -274,7 +296,8 @@ def test_every_commit_arrives_whatever_commits_in_which_order(
     writers = Writers(odoo_server, stock, seed)
     with writers.at_work():
         time.sleep(WRITING_S)
-    mirrors = [follower.finish() for follower in followers] + [poller.finish()]
+    last_word = say_last_word(odoo_server, stock)
+    mirrors = [follower.finish(last_word) for follower in followers] + [poller.finish()]
 
     assert sum(writers.commits.values()) > 50, "the writers wrote next to nothing"
     truth = full_state(odoo_server)
@@ -314,7 +337,8 @@ def test_nothing_is_lost_while_servers_die(
         odoo_server.kill()
         odoo_server.start()
         time.sleep(1)
-    mirrors = [follower.finish() for follower in followers]
+    last_word = say_last_word(odoo_server, stock)
+    mirrors = [follower.finish(last_word) for follower in followers]
     written = outbox_rows(odoo_server, last_row)
     truth = full_state(odoo_server)
     assert any(follower.breaks for follower in followers), "no stream noticed anything"

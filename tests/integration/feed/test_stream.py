@@ -119,6 +119,29 @@ def test_a_long_answer_comes_in_pages_without_a_wait(
     assert mirrored_sums(mirror) == sums_of_quants(odoo_server)
 
 
+def test_what_commits_while_a_long_answer_is_read_comes_right_after_it(
+    odoo_server: OdooServer, stock: Stock, mirror: Mirror
+) -> None:
+    """The long answer ends at the snapshot it began with: the stream must not take that for now."""
+    odoo_server.sql(
+        """
+        INSERT INTO stock_lot (name, product_id, company_id)
+        SELECT 'Long ' || n, %s, 1 FROM generate_series(1, 400) AS n
+        """,
+        stock.products[0],
+    )
+    with odoo_server.stream(mirror.cursor, limit=1, read_s=15) as pages:
+        first = next(pages)
+        assert first["more"], "the long answer is too short to commit in the middle of it"
+        change_quant(odoo_server, stock, 1)
+        level = f"{stock.products[1]}:{stock.shelf}:{stock.lots[1]}"
+        for page in pages:
+            if any(change["id"] == level for change in page["changes"]):
+                break
+        else:
+            pytest.fail("the stream ended without it")
+
+
 def test_without_a_cursor_the_only_line_says_reset(odoo_server: OdooServer) -> None:
     with odoo_server.stream(None) as pages:
         (page,) = pages
