@@ -11,8 +11,8 @@ help: ## list the commands
 
 demo: ## start everything, load real data, and watch a stock change travel; leaves it running
 	@stack/ctl up
-	@$(BOX) python -m clinic.cli demo load
-	@$(BOX) python -m clinic.cli demo show
+	@$(BOX) clinic demo load
+	@$(BOX) clinic demo show
 
 test: ## run every test, on servers of their own that are stopped afterwards
 	@CLINIC_STATE=$(TEST_STATE) tests/run $(TESTS)

@@ -68,7 +68,7 @@ box_arguments() { # fills the array BOX with bwrap's arguments
     BOX+=(--clearenv --setenv HOME "$CLINIC_CACHE/home" --setenv USER clinic --setenv LOGNAME clinic
         --setenv LANG C.UTF-8 --setenv TZ UTC --setenv PYTHONUTF8 1
         --setenv PYTHONPATH "$CHECKOUT/include:$CHECKOUT/plugins"
-        --setenv PATH "$VENV/bin:/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/usr/sbin"
+        --setenv PATH "$STACK/bin:$VENV/bin:/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/usr/sbin"
         --setenv CLINIC_CHECKOUT "$CHECKOUT" --setenv CLINIC_CACHE "$CLINIC_CACHE" --setenv CLINIC_STATE "$CLINIC_STATE"
         --setenv CLINIC_DOMAIN "$CLINIC_DOMAIN" --setenv CLINIC_ROOT "$ROOT" --setenv CLINIC_VENV "$VENV")
     ca=$(host_ca_bundle)

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import typer
 
 from clinic import shared_db_commands
 from clinic.demo import commands as demo_commands
+from clinic.errors import ClinicError
 from clinic.identity import commands as keycloak_commands
 from clinic.inventory import commands as inventory
+from clinic.stack_env import read_stack_env
 
 app = typer.Typer(
     name="clinic",
-    help="The clinic's integration platform, from the command line.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # locals hold passwords and keys
 )
+
+
+@app.callback()
+def use_the_running_stack() -> None:
+    """The clinic's integration platform, from the command line.
+
+    Addresses and credentials come from the environment, and where it lacks them from the stack.env
+    of the servers that `make up` started.
+    """
+    for name, value in read_stack_env(Path(os.environ.get("CLINIC_STATE", ".state"))).items():
+        os.environ.setdefault(name, value)
+
 
 app.add_typer(shared_db_commands.app, name="db")
 app.command("sync")(inventory.sync)
@@ -22,5 +39,14 @@ app.command("reconcile")(inventory.reconcile)
 app.add_typer(demo_commands.app, name="demo")
 app.add_typer(keycloak_commands.app, name="keycloak")
 
+
+def main() -> None:
+    """Run the command; what went wrong is one sentence, without a traceback."""
+    try:
+        app()
+    except ClinicError as error:
+        sys.exit(str(error))
+
+
 if __name__ == "__main__":
-    app()
+    main()

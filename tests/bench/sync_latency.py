@@ -99,7 +99,7 @@ def writable_quants(count: int) -> Iterator[tuple[psycopg.Connection[Any], list[
             (count,),
         ).fetchall()
         if not rows:
-            raise SystemExit("Odoo holds no stock: run `python -m clinic.cli demo load` first.")
+            raise SystemExit("Odoo holds no stock: run `clinic demo load` first.")
         try:
             yield odoo, [row[0] for row in rows]
         finally:

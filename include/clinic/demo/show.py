@@ -539,7 +539,7 @@ def print_where_to_look(environment: Mapping[str, str], console: Console) -> Non
     state = _near(environment.get("CLINIC_STATE", ".state"))
     for name, command in (
         ("SQL", f'. {state}/stack.env; stack/box psql "$SHARED_DB_READONLY_URL"'),
-        ("A day", "stack/box python -m clinic.cli demo day --rate 5 --seconds 60"),
+        ("A day", "stack/box clinic demo day --rate 5 --seconds 60"),
         ("Again", "make demo"),
         ("Stop", "make down"),
     ):

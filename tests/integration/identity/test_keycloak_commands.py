@@ -32,8 +32,9 @@ def realm_file(tmp_path_factory, master):
 
 
 @pytest.fixture
-def environment(stack_env, realm_file, monkeypatch):
-    """What a command finds in its environment."""
+def environment(stack_env, realm_file, monkeypatch, tmp_path):
+    """What a command finds in its environment; no stack.env adds to it."""
+    monkeypatch.setenv("CLINIC_STATE", str(tmp_path))
     names = placeholders(parse(realm_file.read_text(encoding="utf-8")))
     logins = [name[len("DEMO_USERS[") : -1] for name in names if "[" in name]
     values = {name: "https://x.test" if name.endswith("_URL") else SECRET for name in names}
