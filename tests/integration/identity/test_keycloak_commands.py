@@ -31,10 +31,15 @@ def realm_file(tmp_path_factory, master):
     master.delete(f"/{name}")
 
 
-@pytest.fixture
-def environment(stack_env, realm_file, monkeypatch, tmp_path):
-    """What a command finds in its environment; no stack.env adds to it."""
+@pytest.fixture(autouse=True)
+def no_stack(monkeypatch, tmp_path):
+    """The command takes what it lacks from stack.env: here each value is said."""
     monkeypatch.setenv("CLINIC_STATE", str(tmp_path))
+
+
+@pytest.fixture
+def environment(stack_env, realm_file, monkeypatch):
+    """What a command finds in its environment."""
     names = placeholders(parse(realm_file.read_text(encoding="utf-8")))
     logins = [name[len("DEMO_USERS[") : -1] for name in names if "[" in name]
     values = {name: "https://x.test" if name.endswith("_URL") else SECRET for name in names}
