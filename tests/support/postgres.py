@@ -1,5 +1,6 @@
 """A PostgreSQL cluster of a test's own: it may be stopped, restarted and killed."""
 
+import contextlib
 import os
 import secrets
 import signal
@@ -78,9 +79,14 @@ class PostgresCluster:
         written."""
         assert self._process is not None
         server = psutil.Process(self._process.pid)
-        for process in (server, *server.children(recursive=True)):
-            process.send_signal(signal.SIGKILL)
+        server.suspend()  # so that it starts nobody who would be missed
+        backends = server.children(recursive=True)
+        for process in (server, *backends):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self._process.wait(60)
+        # Until the last is gone, its shared memory keeps the next server from starting.
+        psutil.wait_procs(backends, timeout=60)
         self._process = None
 
     def url(self, database: str, role: str = "odoo") -> str:
