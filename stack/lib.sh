@@ -44,8 +44,9 @@ host_ca_bundle() { # the certificates this machine trusts; a company's proxy is 
     done
 }
 
-box_arguments() { # fills the array BOX with bwrap's arguments
-    local directory file name target ca
+box_arguments() { # opens box_fd, from which `bwrap --args` reads what makes the box
+    # Not on its command line: that can be read by every user of the machine, and registry tokens are among them.
+    local BOX directory file name target ca
     # `/` is a tmpfs, so that any host path can be a mount point; the tree itself is never written to. /proc is the
     # caller's own, so that tests see the servers' processes and can start a box in their box.
     BOX=(--unshare-user --uid 1000 --gid 1000 --unshare-ipc --unshare-uts --hostname clinic --die-with-parent
@@ -101,4 +102,5 @@ box_arguments() { # fills the array BOX with bwrap's arguments
     for target in /etc/pip.conf /etc/maven/settings.xml; do
         [ ! -s "$target" ] || [ ! -e "$ROOT$target" ] || BOX+=(--ro-bind "$(realpath "$target")" "$target")
     done
+    exec {box_fd}< <(printf '%s\0' "${BOX[@]}")
 }

@@ -14,6 +14,17 @@ CHEAP = "postgres epmd rabbitmq"
 COMMAND_TIMEOUT_S = 280
 
 
+def command_lines() -> dict[str, str]:
+    """The command line of every process to be seen from here, whoever's it is."""
+    lines = {}
+    for process in psutil.process_iter():
+        try:
+            lines[str(process)] = " ".join(process.cmdline())
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # it ended meanwhile
+    return lines
+
+
 class Stack:
     """Runs `stack/ctl` for one state folder.
 
