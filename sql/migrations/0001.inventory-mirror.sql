@@ -158,6 +158,7 @@ CREATE TABLE sync_cursors (
     name text PRIMARY KEY,
     cursor text,
     generation bigint NOT NULL DEFAULT 0,
+    load_generation bigint NOT NULL DEFAULT 0,
     load_cursor text,
     load_entity text,
     load_after text,
@@ -185,6 +186,8 @@ COMMENT ON TABLE sync_cursors IS
 'How far each mirror has come. Locking a row FOR UPDATE is what keeps two writers apart.';
 COMMENT ON COLUMN sync_cursors.cursor IS 'Opaque; the change feed of Odoo continues from it. Null before the first full load.';
 COMMENT ON COLUMN sync_cursors.generation IS 'Number of the last finished full load.';
+COMMENT ON COLUMN sync_cursors.load_generation IS
+'Number of the last full load that began. Never used twice: what an abandoned load has marked is not found by the next.';
 COMMENT ON COLUMN sync_cursors.load_cursor IS
 'Set while a full load runs: where the feed continues after it. load_entity and load_after say how far the load is.';
 COMMENT ON COLUMN sync_cursors.alerts_version IS

@@ -11,11 +11,12 @@ INSERT INTO sync_cursors (name) VALUES (:name) ON CONFLICT (name) DO NOTHING;
 SELECT
     place.cursor,
     place.generation,
+    place.load_generation,
     place.load_cursor,
     place.load_entity,
     place.load_after,
     place.alerts_dirty,
-    (SELECT count(*) > 0 FROM sync_rejects) AS has_rejects
+    exists(SELECT 1 FROM sync_rejects) AS has_rejects
 FROM sync_cursors AS place
 WHERE place.name = :name;
 
@@ -24,11 +25,12 @@ WHERE place.name = :name;
 SELECT
     place.cursor,
     place.generation,
+    place.load_generation,
     place.load_cursor,
     place.load_entity,
     place.load_after,
     place.alerts_dirty,
-    (SELECT count(*) > 0 FROM sync_rejects) AS has_rejects
+    exists(SELECT 1 FROM sync_rejects) AS has_rejects
 FROM sync_cursors AS place
 WHERE place.name = :name
 FOR UPDATE;
@@ -58,6 +60,7 @@ WHERE name = :name;
 -- name: begin_load(load_cursor, load_entity, reason, name)!
 UPDATE sync_cursors
 SET
+    load_generation = load_generation + 1,
     load_cursor = :load_cursor,
     load_entity = :load_entity,
     load_after = NULL,
@@ -77,11 +80,11 @@ SET
     updated_at = clock_timestamp()
 WHERE name = :name;
 
--- name: finish_load(generation, name)!
+-- name: finish_load(name)!
 UPDATE sync_cursors
 SET
     cursor = load_cursor,
-    generation = :generation,
+    generation = load_generation,
     load_cursor = NULL,
     load_entity = NULL,
     load_after = NULL,

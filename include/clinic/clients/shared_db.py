@@ -50,6 +50,7 @@ class Progress:
 
     cursor: str | None
     generation: int
+    load_generation: int
     load_cursor: str | None
     load_entity: str | None
     load_after: str | None
@@ -296,7 +297,7 @@ class SharedDb:
     # The full load
 
     def begin_load(self, *, load_cursor: str, first_entity: str, reason: str) -> None:
-        """Remember that a full load has begun, and where the feed continues after it."""
+        """Give a full load the next number, and remember where the feed continues after it."""
         with self._doing("beginning a full load") as connection:
             self._queries.begin_load(
                 connection,
@@ -322,13 +323,16 @@ class SharedDb:
             )
 
     def finish_load(self, generation: int) -> int:
-        """Delete what the load did not find, continue from its cursor; return how many went."""
+        """Delete what the load of this number did not find; return how many rows went.
+
+        The feed is then followed from the cursor that the load began with.
+        """
         with self._doing("finishing a full load") as connection:
             swept = sum(
                 getattr(self._queries, f"sweep_{entity}")(connection, generation=generation)
                 for entity in _ENTITIES
             )
-            self._queries.finish_load(connection, name=self.name, generation=generation)
+            self._queries.finish_load(connection, name=self.name)
         return int(swept)
 
     # Alerts and events

@@ -70,6 +70,8 @@ class Progress(Protocol):
     @property
     def generation(self) -> int: ...  # noqa: D102
     @property
+    def load_generation(self) -> int: ...  # noqa: D102
+    @property
     def load_cursor(self) -> str | None: ...  # noqa: D102
     @property
     def load_entity(self) -> str | None: ...  # noqa: D102
@@ -457,7 +459,8 @@ class InventoryMirror:
                 )
             self._store.begin_load(load_cursor=page.cursor, first_entity=ENTITIES[0], reason=reason)
         self._good_at = self._clock()
-        log.info("full load begins: reason=%s generation=%d", reason, progress.generation + 1)
+        number = progress.load_generation + 1
+        log.info("full load begins: reason=%s generation=%d", reason, number)
 
     def _load(self, progress: Progress, until: float) -> None:
         """Load the rest of every entity, a page a transaction, then sweep what was not found.
@@ -466,7 +469,7 @@ class InventoryMirror:
         """
         started = self._clock()
         entity, after = progress.load_entity or ENTITIES[0], progress.load_after
-        generation = progress.generation + 1
+        generation = progress.load_generation
         for each in ENTITIES[ENTITIES.index(entity) :]:
             while True:
                 if self._clock() >= until:
