@@ -195,7 +195,8 @@ COMMENT ON COLUMN sync_cursors.alerts_version IS
 COMMENT ON COLUMN sync_cursors.alerts_dirty IS 'low_stock_alerts has to be refreshed. Survives a kill between page and refresh.';
 COMMENT ON COLUMN sync_cursors.lag_ms IS
 'Of the last page with changes: from the oldest change in Odoo to its commit here.';
-COMMENT ON COLUMN sync_cursors.fresh_at IS 'The mirror holds everything that Odoo had committed by then.';
+COMMENT ON COLUMN sync_cursors.fresh_at IS
+'When the mirror last wrote or confirmed a page that said nothing more was waiting.';
 
 CREATE TABLE sync_rejects (
     entity text NOT NULL,
