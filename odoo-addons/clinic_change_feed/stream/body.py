@@ -101,5 +101,6 @@ def lines(hub, listener, reading):
 
 
 def _still_there(cursor):
-    page = {"cursor": cursor, "changes": [], "more": False, "reset": False, "reason": None}
+    # Nothing could be read: there may be more, and who reads this must not call itself up to date.
+    page = {"cursor": cursor, "changes": [], "more": True, "reset": False, "reason": None}
     return json.dumps(page, separators=(",", ":")).encode() + b"\n"

@@ -168,6 +168,7 @@ class TestLines(BaseCase):
         next(stream)
         beat = json.loads(next(stream))
         self.assertEqual((beat["cursor"], beat["changes"], beat["reset"]), ("c1", [], False))
+        self.assertTrue(beat["more"], "who cannot look must not say that there is nothing")
         self.assertEqual(self.clock, 1020)
 
     def test_it_ends_when_postgresql_stays_away(self):
