@@ -26,11 +26,13 @@ app = typer.Typer(
 def use_the_running_stack() -> None:
     """The clinic's integration platform, from the command line.
 
-    Addresses and credentials come from the environment, and where it lacks them from the stack.env
-    of the servers that `make up` started.
+    Addresses and credentials come from the environment; where it names no server, from the stack.env
+    of those that `make up` started.
     """
-    for name, value in read_stack_env(Path(os.environ.get("CLINIC_STATE", ".state"))).items():
-        os.environ.setdefault(name, value)
+    stack = read_stack_env(Path(os.environ.get("CLINIC_STATE", ".state")))
+    # All or nothing: another server must not be given a secret of this machine's.
+    if not any(name in os.environ for name in stack if name.endswith("_URL")):
+        os.environ.update({name: value for name, value in stack.items() if name not in os.environ})
 
 
 app.add_typer(shared_db_commands.app, name="db")

@@ -1,9 +1,11 @@
-"""A service account reads, and that is all."""
+"""What a service account of the feed may do: read."""
 
 from odoo import api, models
 
 
 class IrModelAccess(models.Model):
+    """Access rights, but none to change anything for a service account."""
+
     _inherit = "ir.model.access"
 
     @api.model
