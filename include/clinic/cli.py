@@ -26,8 +26,8 @@ app = typer.Typer(
 def use_the_running_stack() -> None:
     """The clinic's integration platform, from the command line.
 
-    Addresses and credentials come from the environment; where it names no server, from the stack.env
-    of those that `make up` started.
+    Addresses and credentials come from the environment; where it names no server, from the
+    stack.env of those that `make up` started.
     """
     stack = read_stack_env(Path(os.environ.get("CLINIC_STATE", ".state")))
     # All or nothing: another server must not be given a secret of this machine's.

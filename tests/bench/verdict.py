@@ -1,0 +1,50 @@
+"""Put each measured figure beside its goal. Reads build/bench/*.json, writes verdict.json there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+BENCH = Path(__file__).parents[2] / "build" / "bench"
+
+# (what, file, keys down to the figure, the most that it may be)
+GOALS: list[tuple[str, str, tuple[str, ...], float]] = [
+    ("warm `make up`, s", "stack", ("warm_up_s",), 60),
+    ("`make up` when all runs, s", "stack", ("up_again_s",), 3),
+    ("10/s, commit to row, p50 ms", "inventory", ("sync", "latency", "10/s", "p50_ms"), 25),
+    ("10/s, commit to row, p99 ms", "inventory", ("sync", "latency", "10/s", "p99_ms"), 100),
+    ("50/s, commit to row, p50 ms", "inventory", ("sync", "latency", "50/s", "p50_ms"), 25),
+    ("50/s, commit to row, p99 ms", "inventory", ("sync", "latency", "50/s", "p99_ms"), 100),
+    ("gap between two runs, ms", "inventory", ("sync_by_dag", "gap", "max_ms"), 1000),
+    ("cost on a done move, ratio", "feed", ("move", "ratio"), 1.05),
+    ("parsing our DAG files, s", "dag_parse", ("parse_s",), 0.5),
+]
+
+
+def figure(file: str, keys: tuple[str, ...]) -> float | None:
+    """Return one figure, or None where it was not measured."""
+    path = BENCH / f"{file}.json"
+    value: Any = json.loads(path.read_text()) if path.exists() else {}
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def main() -> None:
+    """Print the table, and keep it."""
+    table = Table("what", "measured", "goal", "met")
+    verdicts = []
+    for what, file, keys, goal in GOALS:
+        measured = figure(file, keys)
+        met = None if measured is None else measured <= goal
+        verdicts.append({"what": what, "measured": measured, "goal": goal, "met": met})
+        said = {None: "not measured", True: "yes", False: "NO"}[met]
+        table.add_row(what, str(measured), f"<= {goal:g}", said)
+    (BENCH / "verdict.json").write_text(json.dumps(verdicts, indent=2) + "\n")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
