@@ -47,7 +47,7 @@ def test_two_changes_are_seen_arriving_and_again_the_next_time(odoo: OdooRpc) ->
         assert float(before.replace(",", "")) - float(after.replace(",", "")) == float(units[1])
         times = [float(ms) for ms in re.findall(r"([\d.]+) ms from Odoo's commit", text)]
         assert len(times) == 2
-        assert all(0 < ms < 2000 for ms in times)
+        assert all(0 < ms < 15_000 for ms in times)
         assert max(len(line) for line in text.splitlines()) <= 100
         assert needed("AIRFLOW_PUBLIC_URL") in text
     low = [re.findall(r"\((OMS-\d+)\)", text)[1] for text in (first, second)]

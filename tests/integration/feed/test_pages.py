@@ -3,7 +3,6 @@
 import base64
 import subprocess
 import threading
-import time
 from decimal import Decimal
 
 import httpx
@@ -320,15 +319,6 @@ def vacuum(server: OdooServer) -> None:
         capture_output=True,
         env=server.environment,
     )
-
-
-def test_an_empty_poll_is_cheap(odoo_server: OdooServer, mirror: Mirror) -> None:
-    times = []
-    for _ in range(20):
-        began = time.perf_counter()
-        assert mirror.poll()["changes"] == []
-        times.append(time.perf_counter() - began)
-    assert sorted(times)[len(times) // 2] < 0.5
 
 
 def test_the_state_of_an_unknown_entity_is_refused(odoo_server: OdooServer) -> None:
