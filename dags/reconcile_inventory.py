@@ -9,7 +9,7 @@ feed; reports each difference with its probable cause, and heals it.
 * **Writes**: `drift_reports` and what drifted (connection `shared_db`); prunes `change_events` and
   old reports
 * **Run it twice?** Safe: the second finds nothing. It may run beside `sync_inventory`.
-* **When it fails**: more than `threshold` records differed (they are healed, and their cause is
+* **When it fails**: more than `threshold` records differed (healed where possible; their cause is
   yours to find), or Odoo could not be read. See `docs/runbooks/reconcile_inventory.md`.
 """
 

@@ -310,6 +310,36 @@ WHERE
 DELETE FROM shared_stock_movements
 WHERE id = any(cast(:ids AS integer[]));
 
+-- name: keep_location(ids, generation)!
+-- Mark rows as seen by a full load without a new value: what Odoo holds now cannot be stored.
+UPDATE shared_locations SET generation = :generation
+WHERE id = any(cast(:ids AS integer[]));
+
+-- name: keep_product(ids, generation)!
+UPDATE shared_medications SET generation = :generation
+WHERE id = any(cast(:ids AS integer[]));
+
+-- name: keep_lot(ids, generation)!
+UPDATE shared_lots SET generation = :generation
+WHERE id = any(cast(:ids AS integer[]));
+
+-- name: keep_reorder_rule(ids, generation)!
+UPDATE shared_reorder_rules SET generation = :generation
+WHERE id = any(cast(:ids AS integer[]));
+
+-- name: keep_stock_level(rows, generation)!
+UPDATE shared_stock_levels AS kept SET generation = :generation
+FROM
+    json_to_recordset(cast(:rows AS json)) AS seen (medication_id integer, location_id integer, lot_id integer)
+WHERE
+    kept.medication_id = seen.medication_id
+    AND kept.location_id = seen.location_id
+    AND kept.lot_id = seen.lot_id;
+
+-- name: keep_movement(ids, generation)!
+UPDATE shared_stock_movements SET generation = :generation
+WHERE id = any(cast(:ids AS integer[]));
+
 -- name: medications_of_rules(ids)$
 -- The products that these rules are about before they change.
 SELECT coalesce(array_agg(DISTINCT rule.medication_id), '{}')

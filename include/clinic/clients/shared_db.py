@@ -248,13 +248,13 @@ class SharedDb:
         """Delete rows by their key and return how many there were."""
         with self._doing(f"deleting {_TABLES[entity]}") as connection:
             query = getattr(self._queries, f"delete_{entity}")
-            if entity == "stock_level":
-                names = ("medication_id", "location_id", "lot_id")
-                rows = [
-                    dict(zip(names, key, strict=True)) for key in keys if isinstance(key, tuple)
-                ]
-                return int(query(connection, rows=json.dumps(rows)))
-            return int(query(connection, ids=list(keys)))
+            return int(query(connection, **_named(entity, keys)))
+
+    def keep(self, entity: str, keys: Iterable[int | tuple[int, int, int]], generation: int) -> int:
+        """Mark rows as seen by a full load, as they are; return how many there were."""
+        with self._doing(f"keeping {_TABLES[entity]}") as connection:
+            query = getattr(self._queries, f"keep_{entity}")
+            return int(query(connection, **_named(entity, keys), generation=generation))
 
     def medications_of_rules(self, rule_ids: Iterable[int]) -> set[int]:
         """Return the products that these reorder rules are about as the database stands."""
@@ -447,6 +447,15 @@ def translated(doing: str, error: psycopg.Error) -> Exception:
             "database, and run `clinic db migrate`."
         )
     return TransientError(f"{doing}: {said}. Trying again may help; is PostgreSQL up?")
+
+
+def _named(entity: str, keys: Iterable[int | tuple[int, int, int]]) -> dict[str, Any]:
+    """Return keys as the argument that the queries of ``entity`` take."""
+    if entity != "stock_level":
+        return {"ids": list(keys)}
+    names = ("medication_id", "location_id", "lot_id")
+    rows = [dict(zip(names, key, strict=True)) for key in keys if isinstance(key, tuple)]
+    return {"rows": json.dumps(rows)}
 
 
 def _encodable(text: str) -> str:

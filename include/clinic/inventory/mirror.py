@@ -25,7 +25,15 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from clinic.errors import ClinicError, PermanentError, RefusedError, TransientError
-from clinic.inventory.changes import ENTITIES, Decoded, Key, Reject, decode, touched_medications
+from clinic.inventory.changes import (
+    ENTITIES,
+    Decoded,
+    Key,
+    Reject,
+    decode,
+    parse_key,
+    touched_medications,
+)
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +110,9 @@ class Rows(Protocol):
         self, entity: str, rows: Iterable[Mapping[str, Any]], generation: int
     ) -> int: ...
     def delete(self, entity: str, keys: Iterable[Key]) -> int: ...  # noqa: D102
+    def keep(  # noqa: D102
+        self, entity: str, keys: Iterable[Key], generation: int
+    ) -> int: ...
     def medications_of_rules(self, rule_ids: Iterable[int]) -> set[int]: ...  # noqa: D102
     def update_totals(self, medication_ids: Iterable[int]) -> int: ...  # noqa: D102
     def set_aside(  # noqa: D102
@@ -193,10 +204,10 @@ class Summary:
 
 @dataclass(slots=True)
 class Written:
-    """What one page wrote."""
+    """What one page wrote, and which records (entity, id) it set aside."""
 
     rows: int = 0
-    set_aside: int = 0
+    refused: set[tuple[str, str]] = field(default_factory=set)
     medications: set[int] = field(default_factory=set)
     locations: int = 0
 
@@ -250,11 +261,27 @@ def write_batches(
         log.warning(
             "set aside: entity=%s id=%s reason=%s", reject.entity, reject.record_id, reject.reason
         )
-    written.set_aside = len(rejects)
+    written.refused = {(reject.entity, reject.record_id) for reject in rejects}
+    for entity in ENTITIES:
+        if keys := _mirrored_keys(entity, rejects):
+            # An older value is better than none: a full load must not sweep it away.
+            rows.keep(entity, keys, generation)
     if touched and written.rows:
         written.medications = touched
         rows.update_totals(touched)
     return written
+
+
+def _mirrored_keys(entity: str, rejects: Iterable[Reject]) -> list[Key]:
+    """Return the keys under which the mirror may hold older values of what was set aside."""
+    keys: list[Key] = []
+    for reject in rejects:
+        if reject.entity == entity:
+            try:
+                keys.append(parse_key(entity, reject.record_id))
+            except ValueError:
+                continue  # not even its id can be read: nothing was ever stored under it
+    return keys
 
 
 def _record_id(key: Key) -> str:
@@ -401,7 +428,7 @@ class InventoryMirror:
         self.summary.pages += 1
         self.summary.changes += decoded.changes
         self.summary.rows_written += written.rows
-        self.summary.set_aside += written.set_aside
+        self.summary.set_aside += len(written.refused)
         self._log_page(decoded, written)
 
     def _write_page(self, page: Page, decoded: Decoded, *, careful: bool) -> Written:
@@ -513,7 +540,7 @@ class InventoryMirror:
         self.summary.pages += 1
         self.summary.changes += decoded.changes
         self.summary.rows_written += written.rows
-        self.summary.set_aside += written.set_aside
+        self.summary.set_aside += len(written.refused)
         self._log_page(decoded, written)
 
     def _write_load_page(

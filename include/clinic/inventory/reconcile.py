@@ -76,29 +76,33 @@ class Store(Rows, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One record in which the mirror differs from Odoo; None where there is no record."""
+    """One record in which the mirror differs from Odoo; None where there is no record.
+
+    ``is_unreadable``: Odoo has it, with values that cannot be mirrored.
+    """
 
     entity: str
     key: Key | str
     odoo: Row | None
     mirror: Row | None
     cause: str
+    is_unreadable: bool = False
 
     @property
     def record_id(self) -> str:
         """The id as the feed writes it."""
-        return ":".join(map(str, self.key)) if isinstance(self.key, tuple) else str(self.key)
+        return _record_id(self.key)
 
 
 @dataclass(slots=True)
 class Report:
-    """What a reconcile found, by kind of record."""
+    """What a reconcile found, by kind of record, and how many records it healed."""
 
     run_id: uuid.UUID = field(default_factory=uuid.uuid4)
     compared: dict[str, int] = field(default_factory=dict)
     in_flight: dict[str, int] = field(default_factory=dict)
     drifted: dict[str, int] = field(default_factory=dict)
-    healed: bool = True
+    healed: int = 0
     took_s: float = 0.0
 
     @property
@@ -144,17 +148,17 @@ def reconcile(
     Raises:
         TransientError: Odoo or the shared database could not be read, or the mirror has to be
             loaded anew first.
-        PermanentError: More than ``threshold`` records differed. They are reported and healed: what
-            made them differ is what a person has to look for.
+        PermanentError: More than ``threshold`` records differed. They are reported, and healed if
+            Odoo's values can be stored: what made them differ is for a person to look for.
     """
     started = clock()
-    report = Report(healed=not dry_run)
+    report = Report()
     for entity in ENTITIES:
         cursor = _mirrored_up_to(store)
         theirs = _read_odoo(entity, odoo, feed, page_size)
         ours = _read_mirror(entity, store)
         report.compared[entity] = max(len(theirs.rows), len(ours))
-        candidates = _different(entity, theirs, ours)
+        candidates = _different(entity, theirs, ours) | _set_aside(entity, store)
         if entity == "movement":
             _fill_in_movements(theirs, candidates, feed)
         drifts: list[Drift] = []
@@ -174,7 +178,7 @@ def reconcile(
     store.refresh_alerts()
     report.took_s = round(clock() - started, 2)
     log.info(
-        "reconciled: generation=%d compared=%s in_flight=%s drifted=%s healed=%s took_s=%.2f",
+        "reconciled: generation=%d compared=%s in_flight=%s drifted=%s healed=%d took_s=%.2f",
         generation,
         report.compared,
         report.in_flight,
@@ -185,7 +189,7 @@ def reconcile(
     if report.drift > threshold:
         raise PermanentError(
             f"Reconciling the inventory: {report.drift} records differed from Odoo, more than "
-            f"{threshold}. They are {'only reported (dry run)' if dry_run else 'healed'}; their "
+            f"{threshold}. {'Dry run: none' if dry_run else report.healed} of them healed; the "
             f"probable causes are in drift_reports, run_id {report.run_id}. Find what made them "
             "differ before the next night."
         )
@@ -252,6 +256,10 @@ def _read_sums(odoo: Odoo, page_size: int) -> _Theirs:
         if quant["write_date"]:  # what SQL inserted may have none
             written = datetime.fromisoformat(quant["write_date"]).replace(tzinfo=UTC)
             theirs.changed_at[key] = max(written, theirs.changed_at.get(key, written))
+    for each, row in list(theirs.rows.items()):
+        if not (row["quantity"].is_finite() and row["reserved_quantity"].is_finite()):
+            theirs.unreadable[_record_id(each)] = "its quantity is not a finite number"
+            del theirs.rows[each]
     return theirs
 
 
@@ -268,6 +276,26 @@ def _fill_in_movements(theirs: _Theirs, missing: Iterable[Key], feed: Feed) -> N
     for key in wanted:
         if not theirs.rows[key]:  # gone meanwhile, or unreadable
             del theirs.rows[key]
+
+
+def _set_aside(entity: str, store: Store) -> set[Key]:
+    """Return the records that the mirror set aside: Odoo may hold a good version by now."""
+    keys = (
+        _key(entity, record_id) for kind, record_id in store.set_aside_reasons() if kind == entity
+    )
+    return {key for key in keys if not isinstance(key, str)}
+
+
+def _key(entity: str, record_id: str) -> Key | str:
+    """Return the mirror's key of a record, or its id as it came when that is none."""
+    try:
+        return parse_key(entity, record_id)
+    except ValueError:
+        return record_id
+
+
+def _record_id(key: Key | str) -> str:
+    return ":".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
 def _read_mirror(entity: str, store: Store) -> dict[Key, Row]:
@@ -316,24 +344,33 @@ def _confirm(
     *,
     report: Report,
 ) -> list[Drift]:
-    """Compare the candidates again under the lock, without those that are under way."""
-    if store.lock().cursor is None:
+    """Compare the candidates again under the lock, without those that are under way.
+
+    What cannot be read in Odoo is reported each time, whether or not the mirror has a row of it.
+    """
+    place = store.lock()
+    if place.cursor is None or place.load_cursor is not None:
         raise TransientError("Reconciling the inventory: a full load began meanwhile.")
     under_way = _named_since(entity, cursor, feed)
     ours = _read_mirror(entity, store)
     report.in_flight[entity] = len(candidates & under_way)
     reasons = store.set_aside_reasons()
     drifts = []
-    for key in sorted(candidates - under_way, key=str):
-        odoo_row, mirror_row = theirs.rows.get(key), ours.get(key)
-        if odoo_row is None and mirror_row is None:
-            continue
-        if odoo_row is not None and mirror_row is not None and same(odoo_row, mirror_row):
-            continue
-        drift = Drift(entity, key, odoo_row, mirror_row, "")
-        reason = theirs.unreadable.get(drift.record_id) or reasons.get((entity, drift.record_id))
-        cause = probable_cause(odoo_row, mirror_row, theirs.changed_at.get(key), reason)
-        drifts.append(Drift(entity, key, odoo_row, mirror_row, cause))
+    suspects = candidates | {_key(entity, record_id) for record_id in theirs.unreadable}
+    for key in sorted(suspects - under_way, key=str):
+        known = None if isinstance(key, str) else key
+        odoo_row = theirs.rows.get(known) if known else None
+        mirror_row = ours.get(known) if known else None
+        unreadable = theirs.unreadable.get(_record_id(key))
+        if unreadable is None:
+            if odoo_row is None and mirror_row is None:
+                continue
+            if odoo_row is not None and mirror_row is not None and same(odoo_row, mirror_row):
+                continue
+        reason = unreadable or reasons.get((entity, _record_id(key)))
+        changed_at = theirs.changed_at.get(known) if known else None
+        cause = probable_cause(odoo_row, mirror_row, changed_at, reason)
+        drifts.append(Drift(entity, key, odoo_row, mirror_row, cause, unreadable is not None))
     return drifts
 
 
@@ -400,32 +437,10 @@ def _write(drifts: list[Drift], store: Store, report: Report, *, dry_run: bool) 
     """Report the differences and heal them, in the transaction that found them."""
     if not drifts:
         return
-    refused: set[str] = set()
-    if not dry_run:
-        decoded = Decoded({entity: Batch() for entity in ENTITIES})
-        for drift in drifts:
-            if drift.entity not in decoded.batches or isinstance(drift.key, str):
-                continue
-            if drift.cause.startswith("set aside"):
-                refused.add(drift.record_id)  # an older value is better than none
-                continue
-            batch = decoded.batches[drift.entity]
-            batch.raw[drift.key] = {"entity": drift.entity, "id": drift.record_id}
-            if drift.odoo is None:
-                batch.deletes.add(drift.key)
-            else:
-                batch.upserts[drift.key] = drift.odoo
-        generation = store.lock().generation
-        written = write_batches(
-            store, decoded, generation=generation, has_rejects=False, careful=True
-        )
-        totals = {drift.key for drift in drifts if drift.entity == "total"}
-        medications = written.medications | {key for key in totals if isinstance(key, int)}
-        if medications:
-            store.update_totals(medications)
-        store.announce("inventory.changed", {"medication_ids": sorted(medications), "healed": True})
+    healed = set() if dry_run else _heal(drifts, store)
+    report.healed += len(healed)
     for drift in drifts:
-        healed = not dry_run and drift.record_id not in refused
+        is_healed = (drift.entity, drift.record_id) in healed
         store.report_drift(
             run_id=report.run_id,
             entity=drift.entity,
@@ -433,12 +448,50 @@ def _write(drifts: list[Drift], store: Store, report: Report, *, dry_run: bool) 
             odoo_value=drift.odoo,
             mirror_value=drift.mirror,
             probable_cause=drift.cause,
-            healed=healed,
+            healed=is_healed,
         )
         log.warning(
             "drift: entity=%s id=%s healed=%s cause=%s",
             drift.entity,
             drift.record_id,
-            healed,
+            is_healed,
             drift.cause,
         )
+
+
+def _heal(drifts: list[Drift], store: Store) -> set[tuple[str, str]]:
+    """Write Odoo's values where they can be stored; return the entity and id of what is right now.
+
+    What was set aside is tried again: Odoo may hold a good version by now. What still cannot be
+    read keeps its older value, which is better than none.
+    """
+    decoded = Decoded({entity: Batch() for entity in ENTITIES})
+    tried: set[tuple[str, str]] = set()
+    totals: set[int] = set()
+    for drift in drifts:
+        if drift.is_unreadable or isinstance(drift.key, str):
+            continue
+        tried.add((drift.entity, drift.record_id))
+        if drift.entity == "total":
+            if isinstance(drift.key, int):
+                totals.add(drift.key)
+            continue
+        batch = decoded.batches[drift.entity]
+        batch.raw[drift.key] = {
+            "entity": drift.entity,
+            "id": drift.record_id,
+            "values": drift.odoo,
+        }
+        if drift.odoo is None:
+            batch.deletes.add(drift.key)
+        else:
+            batch.upserts[drift.key] = drift.odoo
+    if not tried:
+        return tried
+    generation = store.lock().generation
+    written = write_batches(store, decoded, generation=generation, has_rejects=True, careful=True)
+    medications = written.medications | totals
+    if medications:
+        store.update_totals(medications)
+    store.announce("inventory.changed", {"medication_ids": sorted(medications), "healed": True})
+    return tried - written.refused

@@ -275,6 +275,22 @@ def test_a_deletion_between_an_abandoned_full_load_and_the_next_is_not_lost(
     assert_equal(odoo, database)
 
 
+def test_a_full_load_keeps_the_older_value_of_what_it_sets_aside(
+    odoo: FakeOdoo, database: Database
+) -> None:
+    follow(odoo, database)
+    records = copy.deepcopy(odoo.records)
+    records["product"][1] = product({"en_US": ""})  # found unreadable by the decoder
+    records["stock_level"]["1:8:5"] = level("1:8:5", "NaN")
+    records["stock_level"]["1:9:5"] = level("1:9:5", "1e131073")  # refused by PostgreSQL only
+    odoo.restore(records)
+    assert follow(odoo, database).set_aside == 3
+    assert database.value("SELECT name_en FROM shared_medications WHERE id = 1") == "Paracetamol"
+    assert database.value("SELECT sum(quantity) FROM shared_stock_levels WHERE lot_id = 5") == 11
+    assert_totals_are_sums(database)
+    assert database.value("SELECT count(*) FROM sync_rejects") == 3
+
+
 def test_a_broken_stream_is_polled_and_then_tried_again(
     odoo: FakeOdoo, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -261,6 +261,52 @@ def test_what_was_set_aside_is_reported_with_its_reason_and_its_older_value_kept
     assert database.value("SELECT name_en FROM shared_medications WHERE id = 1") == "Product 1"
 
 
+def test_what_cannot_be_read_is_reported_even_when_the_mirror_has_no_row(
+    odoo: FakeOdoo, database: Database
+) -> None:
+    odoo.commit(
+        ("product", 40, product({"en_US": ""})),
+        ("movement", 41, movement(1, "1", done_at="yesterday")),
+        ("stock_level", "1:8:42", level("1:8:42", "NaN")),
+        ("movement", 2, movement(2, "3", done_at="yesterday")),  # an older row is there
+    )
+    follow(odoo, database)
+    for _ in range(2):  # each night until it is corrected
+        database.query("DELETE FROM drift_reports")
+        report = reconciled(odoo, database)
+        assert report.healed == 0
+        found = causes(database)
+        assert set(found) == {
+            ("product", "40"),
+            ("movement", "41"),
+            ("stock_level", "1:8:42"),
+            ("movement", "2"),
+        }
+        assert all(cause.startswith("set aside by the mirror: ") for cause in found.values())
+        assert database.value("SELECT count(*) FROM drift_reports WHERE healed") == 0
+        assert database.value("SELECT count(*) FROM sync_rejects") == 4
+    assert database.value("SELECT quantity FROM shared_stock_movements WHERE id = 2") == 3
+
+
+def test_what_postgresql_refused_once_is_healed_when_odoo_s_value_has_become_good(
+    odoo: FakeOdoo, database: Database
+) -> None:
+    odoo.commit(("stock_level", "1:8:1", level("1:8:1", "1e131073")))
+    follow(odoo, database)
+    assert database.value("SELECT count(*) FROM sync_rejects") == 1
+    assert reconciled(odoo, database).healed == 0  # it is refused again
+    assert not database.value("SELECT healed FROM drift_reports")
+    assert database.value("SELECT times FROM sync_rejects") == 2
+
+    odoo.records["stock_level"]["1:8:1"] = level("1:8:1", "70")  # no trigger saw it
+    assert reconciled(odoo, database).healed == 1
+    (row,) = database.query("SELECT * FROM drift_reports ORDER BY id DESC LIMIT 1")
+    assert row["healed"]
+    assert "overflow" in row["probable_cause"]
+    assert database.value("SELECT count(*) FROM sync_rejects") == 0
+    assert_equal(odoo, database)
+
+
 def test_a_reset_feed_or_an_unfinished_load_is_left_to_the_mirror(
     odoo: FakeOdoo, database: Database
 ) -> None:
