@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from contextlib import closing
+from typing import Any, Final
 
+from clinic.errors import PermanentError
 from clinic.inventory.mirror import InventoryMirror
 from clinic.inventory.reconcile import reconcile
 
@@ -15,15 +17,32 @@ from clinic_airflow.hooks.shared_db import SharedDbHook
 # One HTTP request a line, at level INFO, would drown what the task itself has to say.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
+log = logging.getLogger(__name__)
+
+BRAKE_S: Final = 60
+
 
 def mirror_inventory(seconds: float) -> dict[str, Any]:
-    """Mirror Odoo's stock for so many seconds and return what was done."""
-    feed, database = OdooHook().get_feed(), SharedDbHook()
+    """Mirror Odoo's stock for so many seconds and return what was done.
+
+    Raises:
+        TransientError: Odoo or the shared database stayed away.
+        PermanentError: A person has to change something; raised ``BRAKE_S`` after it was logged.
+    """
     try:
-        mirror = InventoryMirror(feed, database.get_conn(), database.get_conn())
-        return mirror.follow(time.monotonic() + seconds).as_dict()
-    finally:
-        feed.close()
+        database = SharedDbHook()
+        with closing(OdooHook().get_feed()) as feed:
+            mirror = InventoryMirror(feed, database.get_conn(), database.get_conn())
+            return mirror.follow(time.monotonic() + seconds).as_dict()
+    except PermanentError as error:
+        # @continuous starts the next run as soon as this one has failed, and knows no pause. With a
+        # revoked key that would be a failed run, a log file and a process each second, until
+        # somebody looks. A signal to the task ends the sleep, as its handler raises.
+        log.warning(
+            "failing in %d s, so that runs do not fail one after another: %s", BRAKE_S, error
+        )
+        time.sleep(BRAKE_S)
+        raise
 
 
 def reconcile_inventory(threshold: int, *, dry_run: bool) -> dict[str, Any]:

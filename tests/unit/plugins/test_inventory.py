@@ -1,0 +1,100 @@
+"""The wiring of the inventory's tasks: what is closed, what waits, and whose error is told."""
+
+import logging
+import signal
+import time
+from typing import Any
+from unittest.mock import create_autospec
+
+import clinic_airflow.inventory as wiring
+import pytest
+from clinic.clients.odoo import OdooClient
+from clinic.clients.odoo_feed import OdooFeed
+from clinic.clients.shared_db import SharedDb
+from clinic.errors import PermanentError, TransientError
+
+
+class Clients:
+    """What the hooks would connect to, and how long was waited."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.feed = create_autospec(OdooFeed, instance=True)
+        self.odoo = create_autospec(OdooClient, instance=True)
+        self.store = create_autospec(SharedDb, instance=True)
+        self.waited: list[float] = []
+        monkeypatch.setattr(wiring.OdooHook, "get_feed", lambda _: self.feed)
+        monkeypatch.setattr(wiring.OdooHook, "get_conn", lambda _: self.odoo)
+        monkeypatch.setattr(wiring.SharedDbHook, "get_conn", lambda _, **__: self.store)
+
+    def assert_closed(self, *clients: Any) -> None:
+        for client in clients:
+            client.close.assert_called_once_with()
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> Clients:
+    return Clients(monkeypatch)
+
+
+def failing_with(error: Exception) -> Any:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fails
+
+
+def test_a_permanent_error_is_told_at_once_and_raised_after_a_wait(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        clients.waited.append(seconds)
+        told.extend(record.getMessage() for record in caplog.records)
+
+    monkeypatch.setattr(wiring.InventoryMirror, "follow", failing_with(PermanentError("HTTP 401")))
+    monkeypatch.setattr(wiring.time, "sleep", sleep)
+    with caplog.at_level(logging.WARNING), pytest.raises(PermanentError, match="HTTP 401"):
+        wiring.mirror_inventory(300)
+    assert clients.waited == [60]
+    assert any("HTTP 401" in line and "60 s" in line for line in told)
+    clients.assert_closed(clients.feed)
+
+
+def test_an_unfinished_connection_is_no_busy_loop_either(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wiring.OdooHook, "get_feed", failing_with(PermanentError("no evented_url")))
+    monkeypatch.setattr(wiring.time, "sleep", clients.waited.append)
+    with pytest.raises(PermanentError, match="no evented_url"):
+        wiring.mirror_inventory(300)
+    assert clients.waited == [60]
+
+
+def test_a_transient_error_is_raised_at_once(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wiring.InventoryMirror, "follow", failing_with(TransientError("HTTP 503")))
+    monkeypatch.setattr(wiring.time, "sleep", clients.waited.append)
+    with pytest.raises(TransientError, match="HTTP 503"):
+        wiring.mirror_inventory(300)
+    assert clients.waited == []
+
+
+def test_the_wait_ends_when_the_task_is_told_to_end(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_signal(*_: Any) -> None:
+        raise KeyboardInterrupt  # Airflow's handler raises too
+
+    monkeypatch.setattr(wiring.InventoryMirror, "follow", failing_with(PermanentError("HTTP 401")))
+    before = signal.signal(signal.SIGALRM, on_signal)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    started = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            wiring.mirror_inventory(300)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - started < 5
