@@ -11,14 +11,15 @@ from __future__ import annotations
 from typing import Any
 
 ODOO_FORM: dict[str, Any] = {
-    "hidden-fields": ["port"],
+    # The port stays in view: the form's test button sends it, and a hidden one it sends as 0.
+    "hidden-fields": [],
     "relabeling": {
-        "host": "Address",
+        "host": "Address (https://…)",
         "login": "Login",
         "password": "API key",
         "schema": "Database",
     },
-    "placeholders": {"host": "http://127.0.0.1:8069", "schema": "odoo"},
+    "placeholders": {"host": "https://odoo.clinic.example", "schema": "odoo"},
 }
 
 SHARED_DB_FORM: dict[str, Any] = {

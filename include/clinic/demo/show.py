@@ -510,7 +510,7 @@ def print_where_to_look(environment: Mapping[str, str], console: Console) -> Non
     for name, variable, hint in (
         ("Odoo", "ODOO_PUBLIC_URL", "Inventario > Operaciones > Inventario físico"),
         ("Airflow", "AIRFLOW_PUBLIC_URL", "Dags > sync_inventory > the run's log"),
-        ("Keycloak", "KEYCLOAK_PUBLIC_URL", "realm clinica-realm > Users, Groups"),
+        ("Keycloak", "KEYCLOAK_CONSOLE_URL", "realm clinica-realm > Users, Groups"),
         ("RabbitMQ", "RABBITMQ_PUBLIC_URL", "Queues"),
     ):
         if environment.get(variable):

@@ -17,9 +17,9 @@ from clinic_airflow.provider import ODOO_FORM, python_style
 class OdooHook(BaseHook):
     """Turns an Airflow connection into clients of Odoo.
 
-    The connection holds: host (``http://127.0.0.1:8069``), login and password (a service user and
-    its API key), schema (the database) and, in extra, ``evented_url`` (where the change feed is
-    streamed) and ``timeout_s`` (default 30).
+    The connection holds: host (``https://odoo.clinic.example``), port where it is not the scheme's
+    own, login and password (a service user and its API key), schema (the database) and, in extra,
+    ``evented_url`` (where the change feed is streamed) and ``timeout_s`` (default 30).
 
     Args:
         odoo_conn_id: The connection to use.
@@ -48,7 +48,7 @@ class OdooHook(BaseHook):
                 "to the address of Odoo's gevent_port."
             )
         return OdooFeed.connect(
-            connection.host or "",
+            _url(connection),
             evented_url,
             database=connection.schema or "",
             api_key=connection.password or "",
@@ -59,7 +59,7 @@ class OdooHook(BaseHook):
         """Return a logged-in session, by odoorpc, for what JSON-2 does not offer."""
         connection = self._fields("host", "login", "password", "schema")
         return OdooRpc(
-            connection.host or "",
+            _url(connection),
             connection.schema or "",
             connection.login or "",
             connection.password or "",
@@ -70,7 +70,7 @@ class OdooHook(BaseHook):
     def _client(self) -> OdooClient:
         connection = self._fields("host", "password", "schema")
         return OdooClient.connect(
-            connection.host or "",
+            _url(connection),
             database=connection.schema or "",
             api_key=connection.password or "",
             timeout_s=self._timeout_s(connection),
@@ -106,3 +106,8 @@ class OdooHook(BaseHook):
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Name the fields of the connection form as Odoo names them."""
         return python_style(ODOO_FORM)
+
+
+def _url(connection: Connection) -> str:
+    host = (connection.host or "").rstrip("/")
+    return f"{host}:{connection.port}" if connection.port else host
