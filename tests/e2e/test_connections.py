@@ -1,4 +1,4 @@
-"""The test button of Airflow's Connections page, pressed for each connection that the stack loads."""
+"""The test button of Airflow's Connections page, pressed for each connection of the stack."""
 
 import json
 
