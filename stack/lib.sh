@@ -26,7 +26,12 @@ box_is_running() { # whether anything of the long-lived box is alive: all of it 
     [ -e "$BOX_LOCK" ] && ! flock --nonblock "$BOX_LOCK" true
 }
 
-is_state() { [ -e "$CLINIC_STATE/ports" ]; } # the first thing that `up` writes there
+is_state() { # whether `up` made that folder; before it writes `ports` there, nothing but its lock is in it
+    local other
+    [ ! -e "$CLINIC_STATE/ports" ] || return 0
+    other=$(find "$CLINIC_STATE" -mindepth 1 ! -path "$CLINIC_STATE/run" ! -path "$CLINIC_STATE/run/command.lock" -print -quit)
+    [ -z "$other" ]
+}
 
 hosts_file() {
     printf '127.0.0.1 localhost clinic\n::1 ip6-localhost\n127.0.0.1 %s' "$CLINIC_DOMAIN"

@@ -94,7 +94,7 @@ require_space() { # require_space FOLDER MEGABYTES VARIABLES
 check_writable() {
     local name directory
     # `make clean` removes the state folder, so it must never be one that holds other things.
-    if [ -d "$CLINIC_STATE" ] && ! is_state && [ -n "$(ls -A "$CLINIC_STATE")" ]; then
+    if [ -d "$CLINIC_STATE" ] && ! is_state; then
         finding "CLINIC_STATE is $CLINIC_STATE, a folder with other things in it. Name one that is empty or not there."
     fi
     for name in CLINIC_CACHE CLINIC_STATE; do

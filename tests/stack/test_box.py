@@ -33,3 +33,23 @@ def test_a_value_passed_into_the_box_is_on_no_command_line(folder: Path) -> None
         process.communicate("\n", timeout=30)
     assert process.returncode == 0
     assert found == []
+
+
+def test_a_box_with_process_ids_of_its_own_ends_as_a_whole(folder: Path) -> None:
+    script = "sleep 611 & echo started; wait"
+    with subprocess.Popen(
+        [str(BOX), "sh", "-c", script],
+        env=psutil.Process().environ()
+        | {"CLINIC_STATE": str(folder / "box"), "CLINIC_BOX_OWN_PIDS": "yes"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "started\n"
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        for each in alive:
+            each.kill()
+    assert len(children) > 1
+    assert alive == []

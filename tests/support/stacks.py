@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import psutil
@@ -14,10 +15,10 @@ CHEAP = "postgres epmd rabbitmq"
 COMMAND_TIMEOUT_S = 280
 
 
-def command_lines() -> dict[str, str]:
-    """The command line of every process to be seen from here, whoever's it is."""
+def command_lines(processes: Iterable[psutil.Process] | None = None) -> dict[str, str]:
+    """The command lines of these processes, or of all to be seen from here, whoever's they are."""
     lines = {}
-    for process in psutil.process_iter():
+    for process in psutil.process_iter() if processes is None else processes:
         try:
             lines[str(process)] = " ".join(process.cmdline())
         except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -40,16 +41,31 @@ class Stack:
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end; its output is text."""
-        environment = {name: value for name, value in os.environ.items() if name != "CLINIC_PORTS"}
         return subprocess.run(
             [str(CTL), *arguments],
-            env=environment | self._variables | variables,
+            env=self._environment() | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=COMMAND_TIMEOUT_S,
             check=False,
         )
+
+    def begin(self, *arguments: str, wrapper: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start one command, in a session of its own; its output comes from `communicate()`."""
+        return subprocess.Popen(
+            [*wrapper, str(CTL), *arguments],
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if name != "CLINIC_PORTS"}
+        return inherited | self._variables
 
     def up(self, **variables: str) -> str:
         """Start it; the output."""
