@@ -6,8 +6,8 @@ feed; reports each difference with its probable cause, and heals it.
 
 * **Reads**: Odoo `stock.quant`, `stock.move.line`, and the state of products, lots, locations and
   reorder rules (connection `odoo_default`)
-* **Writes**: `drift_reports` and what drifted (connection `shared_db`); prunes `change_events` and
-  old reports
+* **Writes**: `drift_reports` and what drifted (connection `shared_db`); deletes events older
+  than a week and reports older than a year
 * **Run it twice?** Safe: the second finds nothing. It may run beside `sync_inventory`.
 * **When it fails**: more than `threshold` records differed (healed where possible; their cause is
   yours to find), or Odoo could not be read. See `docs/runbooks/reconcile_inventory.md`.
@@ -45,7 +45,16 @@ def reconcile_inventory():
 
         return reconcile(params["threshold"], dry_run=params["dry_run"])
 
+    @task
+    def prune() -> int:
+        """Delete old events and drift reports; return how many."""
+        from clinic_airflow.inventory import prune_history
+
+        return prune_history()
+
+    # Side by side: neither waits for the other, hides its error, or goes without because of it.
     compare_and_heal()
+    prune()
 
 
 reconcile_inventory()

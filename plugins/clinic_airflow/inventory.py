@@ -47,13 +47,18 @@ def mirror_inventory(seconds: float) -> dict[str, Any]:
 
 def reconcile_inventory(threshold: int, *, dry_run: bool) -> dict[str, Any]:
     """Compare the mirror with Odoo, report and heal what differs, and return what was found."""
-    odoo, database = OdooHook(), SharedDbHook()
-    feed, store = odoo.get_feed(), database.get_conn(is_durable=True)
-    try:
-        return reconcile(
-            odoo.get_conn(), feed, store, threshold=threshold, dry_run=dry_run
-        ).as_dict()
-    finally:
-        store.prune(events_days=7, drift_days=365)
-        store.close()
-        feed.close()
+    hook = OdooHook()
+    with (
+        closing(hook.get_feed()) as feed,
+        closing(hook.get_conn()) as odoo,
+        closing(SharedDbHook().get_conn(is_durable=True)) as store,
+    ):
+        return reconcile(odoo, feed, store, threshold=threshold, dry_run=dry_run).as_dict()
+
+
+def prune_history() -> int:
+    """Delete events older than a week and drift reports older than a year; return how many."""
+    with closing(SharedDbHook().get_conn()) as store:
+        pruned = store.prune(events_days=7, drift_days=365)
+    log.info("pruned: rows=%d", pruned)
+    return pruned

@@ -451,6 +451,12 @@ WITH event AS (
 SELECT event.number
 FROM event, pg_notify('clinica_events', cast((SELECT e.number FROM event AS e) AS text));
 
--- name: prune_events(days)!
+-- name: prune_events(days, batch)!
 DELETE FROM change_events
-WHERE at < now() - make_interval(days => :days);
+WHERE
+    number IN (
+        SELECT event.number FROM change_events AS event
+        WHERE event.at < now() - make_interval(days => :days)
+        ORDER BY event.at
+        LIMIT :batch
+    );

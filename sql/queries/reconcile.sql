@@ -128,6 +128,12 @@ VALUES (
     :run_id, :entity, :record_id, cast(:odoo_value AS jsonb), cast(:mirror_value AS jsonb), :probable_cause, :healed
 );
 
--- name: prune_drift_reports(days)!
+-- name: prune_drift_reports(days, batch)!
 DELETE FROM drift_reports
-WHERE found_at < now() - make_interval(days => :days);
+WHERE
+    id IN (
+        SELECT report.id FROM drift_reports AS report
+        WHERE report.found_at < now() - make_interval(days => :days)
+        ORDER BY report.found_at
+        LIMIT :batch
+    );

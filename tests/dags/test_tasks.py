@@ -55,6 +55,16 @@ def test_reconcile_takes_its_threshold_and_dry_run_from_the_form(
     reconcile.assert_called_once_with(5, dry_run=True)
 
 
+def test_history_is_pruned_whether_or_not_the_comparison_succeeds(
+    dagbag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prune = replaced(monkeypatch, clinic_airflow.inventory, "prune_history", 3)
+    assert function_of(dagbag, "reconcile_inventory", "prune")() == 3
+    prune.assert_called_once_with()
+    dag = dagbag.dags["reconcile_inventory"]
+    assert dag.get_task("prune").upstream_task_ids == set()
+
+
 def test_cleaning_takes_the_days_from_the_form(
     dagbag: DagBag, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -428,11 +428,21 @@ class SharedDb:
                 connection, name=self.name, rows_compared=rows_compared, drifted=drifted
             )
 
-    def prune(self, *, events_days: int, drift_days: int) -> int:
-        """Delete events and drift reports older than so many days; return how many went."""
+    def prune(self, *, events_days: int, drift_days: int, batch: int = 10_000) -> int:
+        """Delete events and drift reports older than so many days; return how many went.
+
+        Each ``batch`` is a transaction of its own: after months without pruning too, no statement
+        comes near its timeout, and a failure loses only the last batch.
+        """
+        pruned = 0
         with self._doing("pruning events and drift reports") as connection:
-            events = self._queries.prune_events(connection, days=events_days)
-            return int(events) + int(self._queries.prune_drift_reports(connection, days=drift_days))
+            for query, days in (
+                (self._queries.prune_events, events_days),
+                (self._queries.prune_drift_reports, drift_days),
+            ):
+                while deleted := int(query(connection, days=days, batch=batch)):
+                    pruned += deleted
+        return pruned
 
 
 def translated(doing: str, error: psycopg.Error) -> Exception:

@@ -12,6 +12,7 @@ from clinic.clients.odoo import OdooClient
 from clinic.clients.odoo_feed import OdooFeed
 from clinic.clients.shared_db import SharedDb
 from clinic.errors import PermanentError, TransientError
+from clinic.inventory.reconcile import Report
 
 
 class Clients:
@@ -98,3 +99,36 @@ def test_the_wait_ends_when_the_task_is_told_to_end(
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert time.monotonic() - started < 5
+
+
+def test_a_failed_reconcile_tells_its_own_error_and_leaves_nothing_open(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients.store.prune.side_effect = TransientError("pruning")
+    monkeypatch.setattr(wiring, "reconcile", failing_with(PermanentError("21 records differed")))
+    with pytest.raises(PermanentError, match="21 records differed"):
+        wiring.reconcile_inventory(20, dry_run=False)
+    clients.assert_closed(clients.feed, clients.odoo, clients.store)
+
+
+def test_a_reconcile_returns_what_it_found_and_closes_its_clients(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = Report(compared={"lot": 3})
+    monkeypatch.setattr(wiring, "reconcile", lambda *_, **__: report)
+    assert wiring.reconcile_inventory(20, dry_run=False) == report.as_dict()
+    clients.assert_closed(clients.feed, clients.odoo, clients.store)
+
+
+def test_pruning_says_how_much_went_and_closes_its_client(clients: Clients) -> None:
+    clients.store.prune.return_value = 12
+    assert wiring.prune_history() == 12
+    clients.store.prune.assert_called_once_with(events_days=7, drift_days=365)
+    clients.assert_closed(clients.store)
+
+
+def test_pruning_that_fails_closes_its_client(clients: Clients) -> None:
+    clients.store.prune.side_effect = TransientError("away")
+    with pytest.raises(TransientError, match="away"):
+        wiring.prune_history()
+    clients.assert_closed(clients.store)
