@@ -60,7 +60,7 @@ def prepare(config: Config, credentials: Credentials) -> None:
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": 1,
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": 30,
         "AIRFLOW__API__WORKERS": 1,
-        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__HOST": config.bind,
         "AIRFLOW__API__PORT": config.port("airflow"),
         "AIRFLOW__API__BASE_URL": config.public_url("airflow"),
         # Readable without a login; the gateway hides the description of the API too.
@@ -82,7 +82,7 @@ def prepare(config: Config, credentials: Credentials) -> None:
         "AIRFLOW__KEYCLOAK_AUTH_MANAGER__CACHE_TTL_SECONDS": 30,
         "REQUESTS_CA_BUNDLE": config.ca_bundle,
         "SSL_CERT_FILE": config.ca_bundle,
-        "FORWARDED_ALLOW_IPS": "127.0.0.1",
+        "FORWARDED_ALLOW_IPS": config.gateway_networks,
     }
     text = shell_variables(environment, export=True)
     write_if_changed(config.state / "airflow" / "environment", text, 0o600)
@@ -151,7 +151,7 @@ def connections(config: Config, credentials: Credentials) -> dict[str, dict[str,
     def database(conn_type: str, role: str, name: str) -> dict[str, object]:
         return {
             "conn_type": conn_type,
-            "host": "127.0.0.1",
+            "host": config.host("postgres"),
             "port": config.port("postgres"),
             "login": role,
             "password": credentials[f"database_{role}"],

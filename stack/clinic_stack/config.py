@@ -37,6 +37,22 @@ PORT_OFFSETS = {
     "drive": 14,
 }
 
+# In docker-compose.yaml each system has a host of its own; what is not here, nobody else asks.
+CONTAINERS = {
+    "postgres": ("postgres", 5432),
+    "amqp": ("rabbitmq", 5672),
+    "rabbitmq_management": ("rabbitmq", 15672),
+    "odoo": ("odoo", 8069),
+    "odoo_evented": ("odoo", 8072),
+    "keycloak": ("keycloak", 8080),
+    "keycloak_management": ("keycloak", 9000),
+    "airflow": ("airflow-api", 8081),
+}
+"""Name of PORT_OFFSETS -> compose service and the port inside."""
+
+PRIVATE_NETWORKS = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
+"""Where container networks lie, RFC 1918."""
+
 LONGEST_SOCKET_PATH = 107
 """In bytes, https://man7.org/linux/man-pages/man7/unix.7.html (sun_path)."""
 
@@ -57,6 +73,7 @@ class Config:
     domain: str
     first_port: int
     services: tuple[str, ...]
+    containers: bool = False
 
     @classmethod
     def from_environment(cls) -> "Config":
@@ -84,15 +101,34 @@ class Config:
             domain=os.environ["CLINIC_DOMAIN"],
             first_port=int(port),
             services=tuple(name for name in SERVICES if name in wanted),
+            containers=bool(os.environ.get("CLINIC_CONTAINERS")),
         )
 
     def port(self, name: str) -> int:
         """The port that `name` of PORT_OFFSETS listens on."""
+        if self.containers and name in CONTAINERS:
+            return CONTAINERS[name][1]
         return self.first_port + PORT_OFFSETS[name]
 
+    def host(self, name: str) -> str:
+        """Where `name` of PORT_OFFSETS is reached: on loopback, or by its container's name."""
+        if self.containers and name in CONTAINERS:
+            return CONTAINERS[name][0]
+        return "127.0.0.1"
+
+    @property
+    def bind(self) -> str:
+        """The address that servers listen on; a container's network is its own."""
+        return "0.0.0.0" if self.containers else "127.0.0.1"
+
+    @property
+    def gateway_networks(self) -> str:
+        """Whose word about the client's address servers believe: the gateway's."""
+        return PRIVATE_NETWORKS if self.containers else "127.0.0.1"
+
     def url(self, name: str) -> str:
-        """A system's own address on loopback."""
-        return f"http://127.0.0.1:{self.port(name)}"
+        """A system's own address, past the gateway."""
+        return f"http://{self.host(name)}:{self.port(name)}"
 
     def public_url(self, name: str) -> str:
         """A system's address through the gateway, as people use it."""
@@ -110,7 +146,12 @@ class Config:
 
     @property
     def socket_directory(self) -> Path:
-        """The folder of PostgreSQL's socket: in the state, unless its path is too long for one."""
+        """The folder of PostgreSQL's socket: in the state, unless its path is too long for one.
+
+        Between containers it is the server's name instead: libpq takes either for a host.
+        """
+        if self.containers:
+            return Path(self.host("postgres"))
         wanted = self.state / "run"
         longest = wanted / f".s.PGSQL.{self.port('postgres')}.lock"
         if len(os.fsencode(longest)) <= LONGEST_SOCKET_PATH:

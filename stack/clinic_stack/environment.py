@@ -17,7 +17,7 @@ def values(config: Config, credentials: Credentials) -> dict[str, str]:
     def database(role: str, name: str) -> str:
         return postgres.url(config, credentials, role, name)
 
-    amqp = f"127.0.0.1:{config.port('amqp')}"
+    amqp = f"{config.host('amqp')}:{config.port('amqp')}"
     return {
         "CLINIC_STATE": str(config.state),
         "CLINIC_CACHE": str(config.cache),

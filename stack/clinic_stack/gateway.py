@@ -24,8 +24,11 @@ def prepare(config: Config) -> None:
     )
     if mark.exists() and mark.read_text() == wanted:
         return
-    addresses = {option: f"127.0.0.1:{config.port(name)}" for option, name in UPSTREAMS.items()} | {
-        "port": str(config.port("gateway"))
+    addresses = {
+        option: f"{config.host(name)}:{config.port(name)}" for option, name in UPSTREAMS.items()
+    } | {
+        "port": str(config.port("gateway")),
+        "bind": config.bind,
     }
     run(
         config.venv / "bin" / "python",
@@ -33,7 +36,8 @@ def prepare(config: Config) -> None:
         *("--out", config.state / "gateway", "--domain", config.domain),
         *("--certificate", tls / "server.crt", "--private-key", tls / "server.key"),
         *(word for option, value in addresses.items() for word in (f"--{option}", value)),
-        *("--validate", config.venv / "bin" / "envoy"),
+        # The Envoy of a container reads the files itself, and does not start on what it refuses.
+        *(() if config.containers else ("--validate", config.venv / "bin" / "envoy")),
         log=config.state / "log" / "gateway-setup.log",
     )
     mark.write_text(wanted)

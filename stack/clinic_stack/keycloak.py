@@ -26,7 +26,7 @@ def prepare(config: Config, credentials: Credentials) -> None:
     https://www.keycloak.org/server/hostname
     """
     environment = {
-        "KC_DB_URL": f"jdbc:postgresql://127.0.0.1:{config.port('postgres')}/keycloak",
+        "KC_DB_URL": f"jdbc:postgresql://{config.host('postgres')}:{config.port('postgres')}/keycloak",
         "KC_DB_USERNAME": "keycloak",
         "KC_DB_PASSWORD": credentials["database_keycloak"],
         "KC_HTTP_PORT": config.port("keycloak"),
@@ -36,22 +36,22 @@ def prepare(config: Config, credentials: Credentials) -> None:
         "KC_HOSTNAME_ADMIN": config.url("keycloak"),
         "KC_HOSTNAME_BACKCHANNEL_DYNAMIC": "true",
         "KC_PROXY_HEADERS": "xforwarded",
-        "KC_PROXY_TRUSTED_ADDRESSES": "127.0.0.1",
+        "KC_PROXY_TRUSTED_ADDRESSES": config.gateway_networks,
         # Used once, when there is no realm yet; Keycloak ignores it afterwards.
         "KC_BOOTSTRAP_ADMIN_USERNAME": "admin",
         "KC_BOOTSTRAP_ADMIN_PASSWORD": credentials["keycloak_admin"],
-        **_common_settings(),
+        **_common_settings(config.bind),
         "KEYCLOAK_HOME": keycloak_home(config),
     }
     text = shell_variables(environment, export=True)
     write_if_changed(config.state / "keycloak" / "environment", text, 0o600)
 
 
-def _common_settings() -> dict[str, object]:
+def _common_settings(bind: str = "127.0.0.1") -> dict[str, object]:
     return {
         "KC_HTTP_ENABLED": "true",
-        "KC_HTTP_HOST": "127.0.0.1",
-        "KC_HTTP_MANAGEMENT_HOST": "127.0.0.1",
+        "KC_HTTP_HOST": bind,
+        "KC_HTTP_MANAGEMENT_HOST": bind,
         # One node: without this it would look for others, and listen for them on every interface.
         "KC_CACHE": "local",
         "KC_LOG_CONSOLE_COLOR": "false",

@@ -68,6 +68,8 @@ def prepare(config: Config, credentials: Credentials) -> None:
         max_cron_threads=1,
         proxy_mode=True,
         admin_passwd=credentials["odoo_master"],
+        http_interface=config.bind,
+        **({"db_password": credentials["database_odoo"]} if config.containers else {}),
     )
     write_if_changed(config.state / "odoo" / "odoo.conf", text, 0o600)
 

@@ -205,4 +205,6 @@ def set_passwords(server: Server, credentials: Credentials) -> None:
 def url(config: Config, credentials: Credentials, role: str, database: str) -> str:
     """The address of a database over TCP; generated passwords need no escaping."""
     word = credentials["postgres_admin" if role == SUPERUSER else f"database_{role}"]
-    return f"postgresql://{role}:{word}@127.0.0.1:{config.port('postgres')}/{database}"
+    return (
+        f"postgresql://{role}:{word}@{config.host('postgres')}:{config.port('postgres')}/{database}"
+    )

@@ -14,8 +14,8 @@ def prepare(config: Config, credentials: Credentials) -> None:
     home = config.state / "rabbitmq"
     home.mkdir(parents=True, exist_ok=True)
     settings = {
-        "listeners.tcp.default": f"127.0.0.1:{config.port('amqp')}",
-        "management.tcp.ip": "127.0.0.1",
+        "listeners.tcp.default": f"{config.bind}:{config.port('amqp')}",
+        "management.tcp.ip": config.bind,
         "management.tcp.port": config.port("rabbitmq_management"),
         "load_definitions": home / "definitions.json",
         "log.console": "true",
