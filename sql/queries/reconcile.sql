@@ -67,9 +67,14 @@ SELECT
 FROM shared_stock_levels;
 
 -- name: rows_movement()
--- Ids only: a finished movement does not change, so that being there is what there is to compare.
+-- What moved, from where and to where. The texts are left out: there may be millions of rows.
 SELECT
     id,
+    medication_id,
+    lot_id,
+    from_location_id,
+    to_location_id,
+    quantity,
     synced_at
 FROM shared_stock_movements;
 

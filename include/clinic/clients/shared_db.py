@@ -380,7 +380,7 @@ class SharedDb:
     # Reconciling
 
     def rows(self, entity: str) -> list[dict[str, Any]]:
-        """Return every mirrored row of ``entity``, of movements only the ids."""
+        """Return every mirrored row of ``entity``, of movements without their texts."""
         with self._doing(f"reading {_TABLES[entity]}") as connection:
             return list(getattr(self._queries, f"rows_{entity}")(connection))
 

@@ -33,9 +33,20 @@ log = logging.getLogger(__name__)
 
 PAGE = 5000
 STOCK_USAGES: Final = ["internal", "transit"]
+SUMMED: Final = ("quantity", "reserved_quantity")
 
-# Odoo's JSON carries quantities as floats: each may be off by its 16th digit, and so may their sum.
+# Odoo's JSON carries quantities as floats: each may be off by its 16th digit, and their sum by as
+# much as all of them, however small it is itself.
 FLOAT_ERROR: Final = Decimal("1e-14")
+
+# What of a movement is compared, under the names that Odoo's stock.move.line has for it.
+MOVEMENT_FIELDS: Final[Mapping[str, str]] = {
+    "medication_id": "product_id",
+    "lot_id": "lot_id",
+    "from_location_id": "location_id",
+    "to_location_id": "location_dest_id",
+    "quantity": "quantity_product_uom",
+}
 
 CENTS: Final = Decimal("0.0001")  # numeric(16, 4)
 
@@ -117,9 +128,14 @@ class Report:
 
 @dataclass(slots=True)
 class _Theirs:
-    """What Odoo has of one entity. ``changed_at`` is the newest change Odoo knows of a record."""
+    """What Odoo has of one entity.
+
+    ``changed_at`` is the newest change Odoo knows of a record. ``terms`` says, of each figure that
+    is a sum, what the absolute values of its terms sum to.
+    """
 
     rows: dict[Key, Row]
+    terms: dict[Key, dict[str, Decimal]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     changed_at: dict[Key, datetime] = field(default_factory=dict)
 
@@ -209,10 +225,7 @@ def _read_odoo(entity: str, odoo: Odoo, feed: Feed, page_size: int) -> _Theirs:
     if entity == "stock_level":
         return _read_sums(odoo, page_size)
     if entity == "movement":
-        done = odoo.search_read(
-            "stock.move.line", [["state", "=", "done"]], ["id"], page_size=10_000
-        )
-        return _Theirs({line["id"]: {} for line in done})
+        return _read_movements(odoo)
     theirs = _Theirs({})
     for decoded in _states(entity, feed, page_size):
         theirs.rows.update(decoded.batches[entity].upserts)
@@ -236,46 +249,69 @@ def _read_sums(odoo: Odoo, page_size: int) -> _Theirs:
     for quant in odoo.search_read(
         "stock.quant",
         [["location_id.usage", "in", STOCK_USAGES]],
-        ["product_id", "location_id", "lot_id", "quantity", "reserved_quantity", "write_date"],
+        ["product_id", "location_id", "lot_id", *SUMMED, "write_date"],
         page_size=page_size,
     ):
         product, location, lot = quant["product_id"], quant["location_id"], quant["lot_id"] or 0
         key = (product, location, lot)
-        row = theirs.rows.setdefault(
-            key,
-            {
-                "medication_id": product,
-                "location_id": location,
-                "lot_id": lot,
-                "quantity": Decimal(0),
-                "reserved_quantity": Decimal(0),
-            },
-        )
-        row["quantity"] += Decimal(quant["quantity"])
-        row["reserved_quantity"] += Decimal(quant["reserved_quantity"])
-        if quant["write_date"]:  # what SQL inserted may have none
-            written = datetime.fromisoformat(quant["write_date"]).replace(tzinfo=UTC)
-            theirs.changed_at[key] = max(written, theirs.changed_at.get(key, written))
+        ids = {"medication_id": product, "location_id": location, "lot_id": lot}
+        row = theirs.rows.setdefault(key, ids | dict.fromkeys(SUMMED, Decimal(0)))
+        terms = theirs.terms.setdefault(key, dict.fromkeys(SUMMED, Decimal(0)))
+        for name in SUMMED:
+            row[name] += Decimal(quant[name])
+            terms[name] += abs(Decimal(quant[name]))
+        _note_change(theirs, key, quant["write_date"])
     for each, row in list(theirs.rows.items()):
-        if not (row["quantity"].is_finite() and row["reserved_quantity"].is_finite()):
+        if not all(row[name].is_finite() for name in SUMMED):
             theirs.unreadable[_record_id(each)] = "its quantity is not a finite number"
             del theirs.rows[each]
     return theirs
 
 
-def _fill_in_movements(theirs: _Theirs, missing: Iterable[Key], feed: Feed) -> None:
-    """Read the values of movements that the mirror lacks: only their ids were compared."""
-    wanted = {key for key in missing if key in theirs.rows}
+def _note_change(theirs: _Theirs, key: Key, write_date: str | None) -> None:
+    if write_date:  # what SQL inserted may have none
+        written = datetime.fromisoformat(write_date).replace(tzinfo=UTC)
+        theirs.changed_at[key] = max(written, theirs.changed_at.get(key, written))
+
+
+def _read_movements(odoo: Odoo) -> _Theirs:
+    """Read of each finished movement what is compared: done lines can be edited in Odoo."""
+    theirs = _Theirs({})
+    for line in odoo.search_read(
+        "stock.move.line",
+        [["state", "=", "done"]],
+        [*MOVEMENT_FIELDS.values(), "write_date"],
+        page_size=PAGE,
+    ):
+        row = {ours: line[name] for ours, name in MOVEMENT_FIELDS.items()}
+        row |= {"lot_id": row["lot_id"] or None, "quantity": Decimal(row["quantity"])}
+        theirs.rows[line["id"]] = row
+        _note_change(theirs, line["id"], line["write_date"])
+    return theirs
+
+
+def _fill_in_movements(theirs: _Theirs, candidates: Iterable[Key], feed: Feed) -> None:
+    """Read the whole rows of movements that differ, to heal them with.
+
+    What was compared stays as the ORM said it: should the feed's own SQL be what is wrong, then its
+    row must not take the difference away again.
+    """
+    wanted = {key for key in candidates if key in theirs.rows}
     if not wanted:
         return
     for decoded in _states("movement", feed, PAGE):
         upserts = decoded.batches["movement"].upserts
         for key in wanted & upserts.keys():
-            theirs.rows[key] = upserts[key]
+            whole, compared = upserts[key], theirs.rows[key]
+            theirs.rows[key] = whole | {
+                name: value
+                for name, value in compared.items()
+                if not _same_value(name, value, whole[name])  # as exactly as the feed said it
+            }
+        wanted -= upserts.keys()
         theirs.unreadable.update({each.record_id: each.reason for each in decoded.rejects})
-    for key in wanted:
-        if not theirs.rows[key]:  # gone meanwhile, or unreadable
-            del theirs.rows[key]
+    for key in wanted:  # gone meanwhile, or unreadable
+        del theirs.rows[key]
 
 
 def _set_aside(entity: str, store: Store) -> set[Key]:
@@ -308,29 +344,46 @@ def _read_mirror(entity: str, store: Store) -> dict[Key, Row]:
 
 
 def _different(entity: str, theirs: _Theirs, ours: Mapping[Key, Row]) -> set[Key]:
-    only_one = theirs.rows.keys() ^ ours.keys()
-    if entity == "movement":
-        return only_one
     both = theirs.rows.keys() & ours.keys()
-    return only_one | {key for key in both if not same(theirs.rows[key], ours[key])}
+    only_one = theirs.rows.keys() ^ ours.keys()
+    return only_one | {key for key in both if not _agree(entity, key, theirs, ours[key])}
 
 
-def same(theirs: Row, ours: Row) -> bool:
+def _agree(entity: str, key: Key, theirs: _Theirs, ours: Row) -> bool:
+    row = theirs.rows[key]
+    if entity == "movement":
+        row = {name: row[name] for name in MOVEMENT_FIELDS}
+    return same(row, ours, theirs.terms.get(key, {}))
+
+
+def same(theirs: Row, ours: Row, terms: Mapping[str, Decimal] | None = None) -> bool:
     """Say whether the mirror's row holds what Odoo's row says.
+
+    Args:
+        theirs: Odoo's row.
+        ours: The mirror's.
+        terms: For a figure that is a sum of floats: the sum of their absolute values.
 
     >>> same({"quantity": Decimal("0.30000000000000004")}, {"quantity": Decimal("0.3")})
     True
     >>> same({"quantity": Decimal("1e-9")}, {"quantity": Decimal("2e-9")})
     False
+    >>> rest = {"quantity": Decimal("1e-9")}  # of a million that came and went
+    >>> same(rest, {"quantity": Decimal("2e-9")}, {"quantity": Decimal("2e6")})
+    True
     """
-    return all(_same_value(name, value, ours.get(name)) for name, value in theirs.items())
+    terms = terms or {}
+    return all(
+        _same_value(name, value, ours.get(name), terms.get(name, Decimal(0)))
+        for name, value in theirs.items()
+    )
 
 
-def _same_value(name: str, theirs: Any, ours: Any) -> bool:
+def _same_value(name: str, theirs: Any, ours: Any, terms: Decimal = Decimal(0)) -> bool:
     if isinstance(theirs, Decimal) and isinstance(ours, Decimal):
         if name in {"list_price", "unit_cost"}:
             return theirs.quantize(CENTS) == ours.quantize(CENTS)
-        return abs(theirs - ours) <= FLOAT_ERROR * max(abs(theirs), abs(ours))
+        return abs(theirs - ours) <= FLOAT_ERROR * max(abs(theirs), abs(ours), terms)
     return bool(theirs == ours)
 
 
@@ -365,7 +418,7 @@ def _confirm(
         if unreadable is None:
             if odoo_row is None and mirror_row is None:
                 continue
-            if odoo_row is not None and mirror_row is not None and same(odoo_row, mirror_row):
+            if known and odoo_row and mirror_row and _agree(entity, known, theirs, mirror_row):
                 continue
         reason = unreadable or reasons.get((entity, _record_id(key)))
         changed_at = theirs.changed_at.get(known) if known else None

@@ -1,5 +1,6 @@
 """Reconciling against a real PostgreSQL, with an Odoo in memory."""
 
+import copy
 import threading
 import time
 from collections.abc import Iterator
@@ -28,16 +29,31 @@ class FakeOrm:
         self.odoo = odoo
         self.write_date = LONG_AGO
         self.while_reading: Any = lambda: None
+        self.extra_quants: list[tuple[str, str]] = []
 
     def search_read(
         self, model: str, domain: list[Any], fields: list[str], *, page_size: int = 2000
     ) -> Iterator[dict[str, Any]]:
         if model == "stock.move.line":
-            yield from ({"id": each} for each in sorted(self.odoo.records["movement"]))
+            assert domain == [["state", "=", "done"]]
+            for each, values in sorted(self.odoo.records["movement"].items()):
+                row = {
+                    "id": each,
+                    "product_id": values["product_id"],
+                    "lot_id": values["lot_id"] or False,
+                    "location_id": values["from_location_id"],
+                    "location_dest_id": values["to_location_id"],
+                    "quantity_product_uom": Decimal(values["quantity"]),
+                    "write_date": self.write_date,
+                }
+                yield {name: row[name] for name in ("id", *fields)}
+            self.while_reading()
             return
         assert model == "stock.quant"
         assert domain == [["location_id.usage", "in", ["internal", "transit"]]]
-        for number, values in enumerate(list(self.odoo.records["stock_level"].values())):
+        extra = [level(key, quantity) for key, quantity in self.extra_quants]
+        levels = list(self.odoo.records["stock_level"].values())
+        for number, values in enumerate([*levels, *extra]):
             for half in (0, 1):
                 yield {
                     "id": number * 2 + half,
@@ -102,6 +118,55 @@ def test_a_mirror_that_is_right_is_left_alone(odoo: FakeOdoo, database: Database
     assert report.drift == 0
     assert database.value("SELECT count(*) FROM drift_reports") == 0
     assert database.value("SELECT reconciled_rows FROM sync_cursors") == 151
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "quantity = quantity + 1",
+        "medication_id = 13",
+        "lot_id = 12",
+        "from_location_id = 5",
+        "to_location_id = 5",
+    ],
+)
+def test_a_movement_that_differs_is_found_and_healed(
+    odoo: FakeOdoo, database: Database, damage: str
+) -> None:
+    right = database.query("SELECT * FROM shared_stock_movements WHERE id = 12")
+    database.query(f"UPDATE shared_stock_movements SET {damage} WHERE id = 12")  # noqa: S608
+    assert reconciled(odoo, database).drifted["movement"] == 1
+    healed = database.query("SELECT * FROM shared_stock_movements WHERE id = 12")
+    del right[0]["synced_at"], healed[0]["synced_at"]
+    assert healed == right
+    assert reconciled(odoo, database, threshold=0).drift == 0
+
+
+def test_a_movement_edited_in_odoo_that_no_trigger_saw_is_healed_from_the_orm(
+    odoo: FakeOdoo, database: Database
+) -> None:
+    orm = FakeOrm(FakeOdoo(records=copy.deepcopy(odoo.records)))
+    orm.odoo.records["movement"][3] = movement(3, "4")  # and the feed's own SQL says 3 still
+    orm.write_date = IN_THE_FUTURE
+    assert reconciled(odoo, database, orm=orm).drifted == {
+        "location": 0, "product": 0, "lot": 0, "reorder_rule": 0, "stock_level": 0,
+        "movement": 1, "total": 0,
+    }  # fmt: skip
+    assert database.value("SELECT quantity FROM shared_stock_movements WHERE id = 3") == 4
+    assert causes(database) == {
+        ("movement", "3"): "a change in Odoo never arrived: were the feed's triggers off?"
+    }
+
+
+def test_floats_that_cancel_out_are_no_drift(odoo: FakeOdoo, database: Database) -> None:
+    odoo.commit(("stock_level", "1:8:1", level("1:8:1", "0.1")))
+    follow(odoo, database)
+    orm = FakeOrm(odoo)
+    # 16 digits are what a float keeps of each: their sum is off by more than its own 14th digit.
+    orm.extra_quants = [("1:8:1", "123456789.1234567"), ("1:8:1", "-123456789.1234568")]
+    assert reconciled(odoo, database, orm=orm, threshold=0).drift == 0
+    orm.extra_quants = [("1:8:1", "123456789.1234567"), ("1:8:1", "-123456789.1234")]
+    assert reconciled(odoo, database, orm=orm).drifted["stock_level"] == 1
 
 
 def test_each_kind_of_drift_is_reported_with_its_cause_and_healed(
