@@ -81,7 +81,8 @@ def _registry_settings(pip: Path, log: Path) -> dict[str, str]:
         "find-links": "UV_FIND_LINKS",
         "trusted-host": "UV_INSECURE_HOST",
     }
-    listed = run(pip, "config", "list", log=log)
+    # An index's address may hold its password.
+    listed = run(pip, "config", "list", log=log, log_output=False)
     for line in listed.splitlines():
         key, _, value = line.partition("=")
         name = names.get(key.rpartition(".")[2])
