@@ -52,15 +52,17 @@ def prepare(config: Config) -> None:
     directory = config.state / "tls"
     log = config.state / "log" / "tls.log"
     directory.mkdir(parents=True, exist_ok=True)
-    names_changed = write_if_changed(directory / "ca.cnf", AUTHORITY.format(domain=config.domain))
-    if names_changed or not (directory / "ca.crt").exists():
+    mark, authority = directory / "ca.cnf", AUTHORITY.format(domain=config.domain)
+    if not mark.exists() or mark.read_text() != authority or not (directory / "ca.crt").exists():
+        wanted = directory / "ca-wanted.cnf"
+        write_if_changed(wanted, authority)
         _key(directory / "ca.key", log)
         run(
             "openssl",
             "req",
             "-x509",
             "-config",
-            directory / "ca.cnf",
+            wanted,
             "-key",
             directory / "ca.key",
             "-days",
@@ -70,6 +72,7 @@ def prepare(config: Config) -> None:
             log=log,
         )
         (directory / "server.crt").unlink(missing_ok=True)
+        wanted.rename(mark)  # last: until then it is all made anew
     if not _lasts(directory / "server.crt"):
         write_if_changed(directory / "server.cnf", SERVER.format(domain=config.domain))
         _key(directory / "server.key", log)
