@@ -21,7 +21,6 @@ SERVICES = (
 # What listens on which port of the block. The public address comes first: it is the one people see.
 PORT_OFFSETS = {
     "gateway": 0,
-    "gateway_admin": 1,
     "postgres": 2,
     "amqp": 3,
     "rabbitmq_management": 4,

@@ -65,7 +65,6 @@ def values(config: Config, credentials: Credentials) -> dict[str, str]:
         "DASHBOARD_PUBLIC_URL": config.public_url("farmacia"),
         "DRIVE_API_URL": config.url("drive"),
         "GATEWAY_PORT": str(config.port("gateway")),
-        "GATEWAY_ADMIN_URL": config.url("gateway_admin"),
         "GATEWAY_HMAC_SECRET": credentials["gateway_hmac"],
         "CLINIC_DOMAIN": config.domain,
         "DEMO_USERS": json.dumps({login: credentials[f"demo_{login}"] for login in DEMO_LOGINS}),

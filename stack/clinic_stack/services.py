@@ -75,7 +75,6 @@ def prepare(config: Config) -> None:
         "ODOO_EVENTED_PORT": config.port("odoo_evented"),
         "AIRFLOW_PORT": config.port("airflow"),
         "GATEWAY_PORT": config.port("gateway"),
-        "GATEWAY_ADMIN_PORT": config.port("gateway_admin"),
         # The box of the services may have been started before the Python packages last changed.
         "PATH": f"{config.venv}/bin:{os.environ['PATH'].partition(':')[2]}",
         "CLINIC_VENV": config.venv,
