@@ -124,7 +124,7 @@ class FakeOdoo:
             "values": values, "changed_at": at.isoformat() if at else None,
         }  # fmt: skip
 
-    def page(self, cursor: str | None, limit: int) -> Page:
+    def page(self, cursor: str | None, limit: int, timeout_s: float | None = None) -> Page:
         if self.broken:
             raise self.broken
         with self.changed:

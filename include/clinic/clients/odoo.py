@@ -42,6 +42,7 @@ class OdooClient:
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
+        self._timeout = http.timeout
 
     @classmethod
     def connect(cls, url: str, *, database: str, api_key: str, timeout_s: float = 30) -> OdooClient:
@@ -51,6 +52,12 @@ class OdooClient:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def within(self, timeout_s: float) -> OdooClient:
+        """Return this client with another timeout, over the same connections."""
+        other = OdooClient(self._http)
+        other._timeout = httpx.Timeout(timeout_s)
+        return other
 
     def call(self, model: str, method: str, /, **arguments: Any) -> Any:
         """Return what ``model.method(**arguments)`` returns in Odoo.
@@ -64,7 +71,9 @@ class OdooClient:
         """
         doing = f"Odoo {model}.{method}"
         try:
-            response = self._http.post(f"/json/2/{model}/{method}", json=arguments)
+            response = self._http.post(
+                f"/json/2/{model}/{method}", json=arguments, timeout=self._timeout
+            )
         except httpx.TransportError as error:
             raise out_of_reach(doing, error) from error
         return read_answer(doing, response)

@@ -74,15 +74,21 @@ class OdooFeed:
         self._odoo.close()
         self._stream_http.close()
 
-    def page(self, cursor: str | None, limit: int) -> Page:
+    def page(self, cursor: str | None, limit: int, timeout_s: float | None = None) -> Page:
         """Return the page that follows ``cursor``; None answers a reset page with a new cursor.
+
+        Args:
+            cursor: Of the page before.
+            limit: At most so many changes.
+            timeout_s: How long Odoo may be silent; None for what the reader was made with.
 
         Raises:
             TransientError: Odoo could not answer, or answered something that is no page.
             PermanentError: Odoo refused: key, access, or a cursor it cannot read.
         """
         doing = "Reading a page of Odoo's change feed"
-        answer = self._odoo.call("clinic.change", "feed", cursor=cursor, limit=limit)
+        odoo = self._odoo if timeout_s is None else self._odoo.within(timeout_s)
+        answer = odoo.call("clinic.change", "feed", cursor=cursor, limit=limit)
         return _checked(Page, doing, answer)
 
     def state(self, entity: str, after: str | None, limit: int) -> State:

@@ -5,7 +5,8 @@ itself. What changes meanwhile is no drift. So for each kind of record:
 
 1. note the mirror's cursor ``c``;
 2. read Odoo (seconds), and compare with the mirror: what differs is a candidate;
-3. lock the mirror's cursor, read the feed from ``c`` to its end, and compare the candidates again.
+3. read the feed from ``c`` to its end; lock the mirror's cursor, read what the feed has got to say
+   since, and compare the candidates again.
 
 A record that the feed names since ``c`` is under way and will be written anew. One that it does not
 name has not changed since ``c``: what was read in 2 is its value, the mirror should have it, and a
@@ -27,11 +28,15 @@ from typing import Any, Final, Protocol
 
 from clinic.errors import PermanentError, TransientError
 from clinic.inventory.changes import ENTITIES, Batch, Decoded, Key, Row, decode, parse_key
-from clinic.inventory.mirror import Feed, Progress, Refresh, Rows, write_batches
+from clinic.inventory.mirror import Page, Progress, Refresh, Rows, State, write_batches
 
 log = logging.getLogger(__name__)
 
 PAGE = 5000
+
+# The mirror waits 10 s for its lock before it gives up: what is read under the lock takes less.
+LOCKED_S = 5.0
+
 STOCK_USAGES: Final = ["internal", "transit"]
 SUMMED: Final = ("quantity", "reserved_quantity")
 
@@ -57,6 +62,15 @@ class Odoo(Protocol):
     def search_read(  # noqa: D102
         self, model: str, domain: list[Any], fields: list[str], *, page_size: int = 2000
     ) -> Iterator[dict[str, Any]]: ...
+
+
+class Feed(Protocol):
+    """The part of :class:`clinic.clients.odoo_feed.OdooFeed` used here."""
+
+    def page(  # noqa: D102
+        self, cursor: str | None, limit: int, timeout_s: float | None = None
+    ) -> Page: ...
+    def state(self, entity: str, after: str | None, limit: int) -> State: ...  # noqa: D102
 
 
 class Store(Rows, Protocol):
@@ -179,8 +193,11 @@ def reconcile(
             _fill_in_movements(theirs, candidates, feed)
         drifts: list[Drift] = []
         if candidates or theirs.unreadable:
+            under_way, cursor = _named_since(entity, cursor, feed)
             with store.transaction("reconciling"):
-                drifts = _confirm(entity, candidates, theirs, store, feed, cursor, report=report)
+                drifts = _confirm(
+                    entity, candidates, theirs, under_way, store, feed, cursor, report=report
+                )
                 _write(drifts, store, report, dry_run=dry_run)
         report.drifted[entity] = len(drifts)
     with store.transaction("reconciling totals"):
@@ -391,6 +408,7 @@ def _confirm(
     entity: str,
     candidates: set[Key],
     theirs: _Theirs,
+    under_way: set[Key],
     store: Store,
     feed: Feed,
     cursor: str,
@@ -404,7 +422,7 @@ def _confirm(
     place = store.lock()
     if place.cursor is None or place.load_cursor is not None:
         raise TransientError("Reconciling the inventory: a full load began meanwhile.")
-    under_way = _named_since(entity, cursor, feed)
+    under_way = under_way | _named_since(entity, cursor, feed, within_s=LOCKED_S)[0]
     ours = _read_mirror(entity, store)
     report.in_flight[entity] = len(candidates & under_way)
     reasons = store.set_aside_reasons()
@@ -427,11 +445,23 @@ def _confirm(
     return drifts
 
 
-def _named_since(entity: str, cursor: str | None, feed: Feed) -> set[Key]:
-    """Return the records of ``entity`` that the feed names from ``cursor`` to its end."""
+def _named_since(
+    entity: str, cursor: str, feed: Feed, within_s: float | None = None
+) -> tuple[set[Key], str]:
+    """Return the records of ``entity`` that the feed names since ``cursor``, and its newest cursor.
+
+    Raises:
+        TransientError: The feed begins anew, or is not read to its end ``within_s``.
+    """
     named: set[Key] = set()
+    give_up_at = None if within_s is None else time.monotonic() + within_s
     while True:
-        page = feed.page(cursor, PAGE)
+        if give_up_at is not None and time.monotonic() > give_up_at:
+            raise TransientError(
+                "Reconciling the inventory: more changes than can be read while the mirror has to "
+                "wait. Trying again may help."
+            )
+        page = feed.page(cursor, PAGE, within_s)
         if page.reset:
             raise TransientError(
                 "Reconciling the inventory: the feed begins anew "
@@ -445,7 +475,7 @@ def _named_since(entity: str, cursor: str | None, feed: Feed) -> set[Key]:
                     continue  # the mirror sets it aside
         cursor = page.cursor
         if not page.more:
-            return named
+            return named, cursor
 
 
 def probable_cause(

@@ -266,6 +266,48 @@ def test_what_is_under_way_is_no_drift(odoo: FakeOdoo, database: Database) -> No
     assert_equal(odoo, database)
 
 
+def test_the_mirror_is_kept_out_only_for_the_last_and_short_reading_of_the_feed(
+    odoo: FakeOdoo, database: Database
+) -> None:
+    database.query("UPDATE shared_lots SET name = 'x' WHERE id = 1")
+    for number in range(60):
+        odoo.commit(("stock_level", "1:8:1", level("1:8:1", str(number))))
+    page, readings = odoo.page, []
+
+    def watched(cursor: str | None, limit: int, timeout_s: float | None = None) -> Page:
+        free = database.query("SELECT name FROM sync_cursors FOR UPDATE SKIP LOCKED")
+        answer = page(cursor, limit)
+        readings.append((not free, len(answer.changes), timeout_s))
+        return answer
+
+    odoo.page = watched  # type: ignore[method-assign]
+    assert reconciled(odoo, database).drifted["lot"] == 1
+    before = [(changes, timeout_s) for locked, changes, timeout_s in readings if not locked]
+    under_lock = [(changes, timeout_s) for locked, changes, timeout_s in readings if locked]
+    assert (1, None) in before
+    assert under_lock
+    assert {changes for changes, _ in under_lock} == {0}
+    assert all(timeout_s is not None and timeout_s <= 5 for _, timeout_s in under_lock)
+
+
+def test_a_feed_that_does_not_end_is_not_read_under_the_lock_for_long(
+    odoo: FakeOdoo, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.query("UPDATE shared_lots SET name = 'x' WHERE id = 1")
+    page = odoo.page
+
+    def endless(cursor: str | None, limit: int, timeout_s: float | None = None) -> Page:
+        answer = page(cursor, limit)
+        return Page(answer.cursor, answer.changes, more=timeout_s is not None)
+
+    odoo.page = endless  # type: ignore[method-assign]
+    monkeypatch.setattr("clinic.inventory.reconcile.LOCKED_S", 0.3)
+    started = time.monotonic()
+    with pytest.raises(TransientError, match="more changes than can be read"):
+        reconciled(odoo, database)
+    assert time.monotonic() - started < 3
+
+
 def test_drift_is_found_and_none_is_imagined_while_the_mirror_runs(
     odoo: FakeOdoo, database: Database
 ) -> None:
@@ -377,7 +419,7 @@ def test_a_reset_feed_or_an_unfinished_load_is_left_to_the_mirror(
 ) -> None:
     database.query("UPDATE shared_stock_levels SET quantity = 0 WHERE medication_id = 1")
     real = odoo.page
-    odoo.page = lambda cursor, limit: Page("x", [], reset=True, reason="pruned")  # type: ignore[method-assign]
+    odoo.page = lambda *_, **__: Page("x", [], reset=True, reason="pruned")  # type: ignore[method-assign]
     with pytest.raises(TransientError, match="the feed begins anew"):
         reconciled(odoo, database)
     odoo.page = real  # type: ignore[method-assign]

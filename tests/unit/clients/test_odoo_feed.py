@@ -39,6 +39,19 @@ def test_a_page_is_asked_for_by_cursor_and_limit() -> None:
     assert asked == [("/json/2/clinic.change/feed", {"cursor": "c0", "limit": 50})]
 
 
+def test_a_page_can_be_asked_for_with_less_patience() -> None:
+    patience = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        patience.append(request.extensions["timeout"]["read"])
+        return httpx.Response(200, json=PAGE)
+
+    feed = feed_answering(handler)
+    feed.page("c0", 50, timeout_s=2)
+    feed.page("c0", 50)
+    assert patience == [2, 5]  # 5 s is what the client was made with
+
+
 @pytest.mark.parametrize("answer", [[], {}, {"cursor": 1, "changes": []}, {"cursor": "c"}, "c"])
 def test_an_answer_that_is_no_page_is_worth_another_try(answer: Any) -> None:
     feed = feed_answering(lambda request: httpx.Response(200, json=answer))
