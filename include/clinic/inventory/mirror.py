@@ -320,6 +320,7 @@ class InventoryMirror:
         self._lags_ms: list[float] = []
         self._logged_at = float("-inf")
         self._unlogged = {"pages": 0, "changes": 0, "rows": 0}
+        self._unlogged_lag_ms: float | None = None  # the longest of them
         self._good_at = clock()  # when a page was last read and committed
         self._stream_at = float("-inf")  # when to try the stream next
         self._stored_cursor: str | None = None
@@ -343,8 +344,8 @@ class InventoryMirror:
     def _follow(self, until: float) -> None:
         self._good_at = self._clock()
         pause = 0.2
+        failing_since = float("-inf")  # the first failure after the last good page
         while self._clock() < until:
-            good_at = self._good_at
             try:
                 self._refresher.check()
                 # The committed cursor is the only truth, above all after something went wrong.
@@ -359,11 +360,13 @@ class InventoryMirror:
                     self._stored_cursor = progress.cursor
                     self._read(progress.cursor, until)
             except TransientError as error:
-                away_s = self._clock() - self._good_at
+                if self._good_at > failing_since:
+                    failing_since, pause = self._clock(), 0.1
+                away_s = self._clock() - failing_since
                 if away_s > self._settings.patience_s:
                     raise
                 log.warning("trying again: away_s=%.1f error=%s", away_s, error)
-                pause = 0.2 if self._good_at > good_at else min(pause * 2, 5)
+                pause = min(pause * 2, 5)
                 self._sleep(min(pause, max(0.0, until - self._clock())))
 
     def _read(self, cursor: str, until: float) -> None:
@@ -576,6 +579,7 @@ class InventoryMirror:
         lag_ms = _lag_ms(decoded)
         if lag_ms is not None:
             self._lags_ms.append(lag_ms)
+            self._unlogged_lag_ms = max(lag_ms, self._unlogged_lag_ms or 0.0)
             if len(self._lags_ms) > 100_000:
                 del self._lags_ms[::2]
         self._unlogged["pages"] += 1
@@ -589,12 +593,13 @@ class InventoryMirror:
             "refresh_ms=%(refresh)s",
             self._unlogged
             | {
-                "lag": "none" if lag_ms is None else f"{lag_ms:.0f}",
+                "lag": "none" if self._unlogged_lag_ms is None else f"{self._unlogged_lag_ms:.0f}",
                 "refresh": f"{self._refresher.last_ms:.0f}" if self._refresher.count else "none",
             },
         )
         self._logged_at = now
         self._unlogged = dict.fromkeys(self._unlogged, 0)
+        self._unlogged_lag_ms = None
 
     def _finish_summary(self) -> None:
         summary, lags = self.summary, sorted(self._lags_ms)
