@@ -4,6 +4,7 @@
 
     ClinicError
     ├── TransientError   the same call may succeed later; retried, with a limit
+    │   └── NotYetError  what it works on was never there: a new installation, not a fault
     └── PermanentError   the same call cannot succeed; a person has to change something
         └── RefusedError   the database refused a value: one bad row, not a broken system
 
@@ -20,6 +21,10 @@ class ClinicError(Exception):
 
 class TransientError(ClinicError):
     """Trying the same thing again later could succeed."""
+
+
+class NotYetError(TransientError):
+    """What the call works on has never been there; it comes by itself on a new installation."""
 
 
 class PermanentError(ClinicError):

@@ -7,7 +7,8 @@ import time
 from contextlib import closing
 from typing import Any, Final
 
-from clinic.errors import PermanentError
+from airflow.sdk.exceptions import AirflowSkipException
+from clinic.errors import NotYetError, PermanentError
 from clinic.inventory.mirror import InventoryMirror
 from clinic.inventory.reconcile import reconcile
 
@@ -46,14 +47,22 @@ def mirror_inventory(seconds: float) -> dict[str, Any]:
 
 
 def reconcile_inventory(threshold: int, *, dry_run: bool) -> dict[str, Any]:
-    """Compare the mirror with Odoo, report and heal what differs, and return what was found."""
+    """Compare the mirror with Odoo, report and heal what differs, and return what was found.
+
+    Raises:
+        AirflowSkipException: Nothing was ever mirrored: there is nothing to compare. Airflow starts
+            the last night's run as soon as a new installation is up.
+    """
     hook = OdooHook()
     with (
         closing(hook.get_feed()) as feed,
         closing(hook.get_conn()) as odoo,
         closing(SharedDbHook().get_conn(is_durable=True)) as store,
     ):
-        return reconcile(odoo, feed, store, threshold=threshold, dry_run=dry_run).as_dict()
+        try:
+            return reconcile(odoo, feed, store, threshold=threshold, dry_run=dry_run).as_dict()
+        except NotYetError as error:
+            raise AirflowSkipException(str(error)) from error
 
 
 def prune_history() -> int:

@@ -21,7 +21,7 @@ import aiosql
 import psycopg
 from psycopg.rows import dict_row
 
-from clinic.errors import PermanentError, RefusedError, TransientError
+from clinic.errors import ClinicError, NotYetError, PermanentError, RefusedError, TransientError
 
 SQL_DIR = Path(os.environ.get("CLINIC_SQL_DIR", Path(__file__).parents[3] / "sql"))
 
@@ -181,14 +181,14 @@ class SharedDb:
         """Return how far the mirror is, without becoming it.
 
         Raises:
-            TransientError: Nothing was mirrored yet.
+            NotYetError: Nothing was mirrored yet.
         """
         with self._doing("reading the cursor") as connection:
             return self._known(self._queries.read_cursor(connection, name=self.name))
 
     def _known(self, row: dict[str, Any] | None) -> Progress:
         if row is None:
-            raise TransientError(
+            raise NotYetError(
                 "Shared database: nothing was mirrored yet (sync_cursors has no row "
                 f"{self.name!r}). Let sync_inventory run first."
             )
@@ -445,17 +445,23 @@ class SharedDb:
         return pruned
 
 
-def translated(doing: str, error: psycopg.Error) -> Exception:
-    """Return what ``error`` means: try again, tell a person, or set one row aside."""
+ADVICE: Final = "check the connection's login and database, and run `clinic db migrate`"
+
+
+def translated(doing: str, error: psycopg.Error, advice: str = ADVICE) -> ClinicError:
+    """Return what ``error`` means: try again, tell a person, or set one row aside.
+
+    Args:
+        doing: What was being done.
+        error: What PostgreSQL or the connection said.
+        advice: What a person is to do when trying again cannot help.
+    """
     state = error.sqlstate or ""
     said = (error.diag.message_primary or str(error).strip().split("\n")[0])[:300]
     if state[:2] in _REFUSED_CLASSES or (not state and isinstance(error, psycopg.DataError)):
         return RefusedError(f"{doing}: PostgreSQL refused a value: {said}")
     if state[:2] in _PERMANENT_CLASSES or "authentication failed" in said:
-        return PermanentError(
-            f"{doing}: {said}. Trying again cannot help: check the connection's login and "
-            "database, and run `clinic db migrate`."
-        )
+        return PermanentError(f"{doing}: {said}. Trying again cannot help: {advice}.")
     return TransientError(f"{doing}: {said}. Trying again may help; is PostgreSQL up?")
 
 

@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
-from clinic.errors import PermanentError, TransientError
+from clinic.errors import NotYetError, PermanentError, TransientError
 from clinic.inventory.changes import ENTITIES, Batch, Decoded, Key, Row, decode, parse_key
 from clinic.inventory.mirror import Page, Progress, Refresh, Rows, State, write_batches
 
@@ -232,7 +232,8 @@ def reconcile(
 def _mirrored_up_to(store: Store) -> str:
     progress = store.progress()
     if progress.cursor is None or progress.load_cursor is not None:
-        raise TransientError(
+        unfinished = NotYetError if progress.cursor is None else TransientError
+        raise unfinished(
             "Reconciling the inventory: a full load is not finished. Let sync_inventory finish it."
         )
     return progress.cursor

@@ -8,10 +8,11 @@ from unittest.mock import create_autospec
 
 import clinic_airflow.inventory as wiring
 import pytest
+from airflow.sdk.exceptions import AirflowSkipException
 from clinic.clients.odoo import OdooClient
 from clinic.clients.odoo_feed import OdooFeed
 from clinic.clients.shared_db import SharedDb
-from clinic.errors import PermanentError, TransientError
+from clinic.errors import NotYetError, PermanentError, TransientError
 from clinic.inventory.reconcile import Report
 
 
@@ -132,3 +133,12 @@ def test_pruning_that_fails_closes_its_client(clients: Clients) -> None:
     with pytest.raises(TransientError, match="away"):
         wiring.prune_history()
     clients.assert_closed(clients.store)
+
+
+def test_the_first_night_of_a_new_installation_is_skipped_not_failed(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wiring, "reconcile", failing_with(NotYetError("nothing was mirrored yet")))
+    with pytest.raises(AirflowSkipException, match="nothing was mirrored yet"):
+        wiring.reconcile_inventory(20, dry_run=False)
+    clients.assert_closed(clients.feed, clients.odoo, clients.store)
