@@ -14,6 +14,7 @@ from clinic_stack.commands import run
 from clinic_stack.config import Config
 from clinic_stack.fetch import describe
 from clinic_stack.files import fingerprint, tree_fingerprint, write_if_changed
+from clinic_stack.locks import locked
 from clinic_stack.progress import Progress, together
 
 # Files whose change makes other databases than before.
@@ -21,28 +22,42 @@ INPUTS = ("databases.py", "postgres.py", "odoo.py", "keycloak.py", "../odoo/lang
 SNAPSHOTS_KEPT = 3
 
 
-def snapshot(config: Config, progress: Progress) -> Path:
-    """The cached cluster and file store for this checkout, made now if need be."""
+def snapshot(config: Config, progress: Progress) -> None:
+    """Make the cached cluster and file store for this checkout, if they are not there."""
+    base, full = _wanted(config)
+    with locked(_lock(config), alone=True):
+        # Nobody else is at work here, so what is half made will never be finished.
+        for path in config.cache.glob("databases-*.new"):
+            shutil.rmtree(path, ignore_errors=True)
+        if not base.is_dir():
+            with progress.step(
+                "Databases", "Odoo with Spanish and its modules, Airflow, Keycloak: once"
+            ):
+                _make(base, lambda new: _fill(config, new, progress))
+        if not full.is_dir():
+            addons = ", ".join(odoo.own_addons(config.checkout))
+            with progress.step("Databases, with this repository's addons", addons):
+                _make(full, lambda new: _add_addons(config, base, new))
+        for path in (base, full):
+            path.touch()
+        _forget_old(config.cache)
+
+
+def _wanted(config: Config) -> tuple[Path, Path]:
+    """Where this checkout's two layers lie in the cache; one folder when it has no addons."""
     own = Path(__file__).parent
     key = fingerprint(describe(config), *((own / name).read_text() for name in INPUTS))
     base = config.cache / f"databases-base-{key}"
-    if not base.is_dir():
-        with progress.step(
-            "Databases", "Odoo with Spanish and its modules, Airflow, Keycloak: once"
-        ):
-            _make(base, lambda new: _fill(config, new, progress))
     addons = odoo.own_addons(config.checkout)
     if not addons:
-        return base
-    full = (
-        config.cache / f"databases-full-{fingerprint(base.name, tree_fingerprint(addons.values()))}"
-    )
-    if not full.is_dir():
-        with progress.step("Databases, with this repository's addons", ", ".join(addons)):
-            _make(full, lambda new: _add_addons(config, base, new))
-    full.touch()
-    _forget_old(config.cache)
-    return full
+        return base, base
+    key = fingerprint(base.name, tree_fingerprint(addons.values()))
+    return base, config.cache / f"databases-full-{key}"
+
+
+def _lock(config: Config) -> Path:
+    """Held alone by who makes or removes snapshots, together by those who copy one."""
+    return config.cache / "databases.lock"
 
 
 def _make(target: Path, fill: Callable[[Path], None]) -> None:
@@ -117,18 +132,32 @@ def initialise(config: Config, progress: Progress) -> None:
     """Fill a new state folder from the cached databases. A half-filled one is filled anew."""
     if (config.state / "initialised").exists():
         return
-    source = snapshot(config, progress)
-    with progress.step("A copy of the databases"):
-        for name in ("postgres", "odoo", "airflow", "rabbitmq"):
-            shutil.rmtree(config.state / name, ignore_errors=True)
-        _copy(source, config.state)
-        known = {
-            name: tree_fingerprint([path])
-            for name, path in odoo.own_addons(config.checkout).items()
-        }
-        odoo.remember_addons(config, known)
-        write_if_changed(config.state / "airflow" / "migrated", config.venv.name)
-        (config.state / "initialised").write_text(f"{source.name}\n")
+    while not _copied(config, progress):
+        snapshot(config, progress)
+
+
+def _copied(config: Config, progress: Progress) -> bool:
+    """Copy this checkout's snapshot into the state, if there is one."""
+    _, source = _wanted(config)
+    with locked(_lock(config), alone=False):
+        if not source.is_dir():
+            return False
+        with progress.step("A copy of the databases"):
+            _replace(config, source)
+    return True
+
+
+def _replace(config: Config, source: Path) -> None:
+    """Put the data of `source` in the place of the state's own."""
+    for name in ("postgres", "odoo", "airflow", "rabbitmq"):
+        shutil.rmtree(config.state / name, ignore_errors=True)
+    _copy(source, config.state)
+    known = {
+        name: tree_fingerprint([path]) for name, path in odoo.own_addons(config.checkout).items()
+    }
+    odoo.remember_addons(config, known)
+    write_if_changed(config.state / "airflow" / "migrated", config.venv.name)
+    (config.state / "initialised").write_text(f"{source.name}\n")
 
 
 def free_ports(count: int) -> list[int]:
