@@ -26,6 +26,8 @@ COMPLETE = ".complete"
 def python_packages(config: Config, progress: Progress) -> None:
     """Install requirements-dev.txt, hashes checked and bytecode compiled, into the cache's venv."""
     if (config.venv / COMPLETE).exists():
+        for used in (config.venv, _uv_home(config)):  # `make lock` runs uv
+            mark_used(used)
         return
     log = config.cache / "log" / "python.log"
     with progress.step("Python packages", "170 MB: Airflow, Envoy and what the tests need"):
@@ -62,14 +64,23 @@ def python_packages(config: Config, progress: Progress) -> None:
 
 def _uv(config: Config, log: Path) -> Path:
     """Uv in a small venv of its own, version and hash pinned in stack/uv.txt."""
-    requirements = config.stack / "uv.txt"
-    home = config.cache / f"uv-{fingerprint(requirements.read_text())}"
+    requirements, home = config.stack / "uv.txt", _uv_home(config)
     if not (home / COMPLETE).exists():
         shutil.rmtree(home, ignore_errors=True)
         run("/usr/bin/python3", "-m", "venv", home, log=log)
         run(home / "bin" / "pip", "install", "--require-hashes", "-r", requirements, log=log)
         (home / COMPLETE).touch()
     return home / "bin" / "uv"
+
+
+def _uv_home(config: Config) -> Path:
+    return config.cache / f"uv-{fingerprint((config.stack / 'uv.txt').read_text())}"
+
+
+def mark_used(folder: Path) -> None:
+    """Keep a folder of the cache from being removed as unused, if it is there."""
+    if folder.exists():
+        folder.touch()
 
 
 def _registry_settings(pip: Path, log: Path) -> dict[str, str]:
@@ -102,6 +113,7 @@ def keycloak(config: Config, progress: Progress) -> None:
     """Fetch Keycloak by the machine's own Maven settings, and build it for PostgreSQL."""
     home = keycloak_home(config)
     if home.is_dir():
+        mark_used(home)
         return
     log = config.cache / "log" / "keycloak.log"
     new = home.with_suffix(".new")
