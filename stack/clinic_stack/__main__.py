@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from clinic_stack import (
     airflow,
@@ -27,6 +28,7 @@ UP_TIMEOUT_S = 180
 
 def setup(config: Config, progress: Progress, what: str = "databases") -> None:
     """Fetch what is missing into the cache; with `databases`, fill the databases there too."""
+    fetch.mark_used(config.root)
     together(
         lambda: fetch.python_packages(config, progress),
         lambda: fetch.keycloak(config, progress),
@@ -77,6 +79,7 @@ def start(config: Config, progress: Progress) -> None:
         environment.write(config, words)  # Odoo's new API keys are in it
         if wanted(*airflow.SERVICES):
             _update_airflow(config, words, progress)
+            schema.result()  # else the first runs of the DAGs fail
             runit.start(*wanted(*airflow.SERVICES))
 
     def realm() -> None:
@@ -88,7 +91,9 @@ def start(config: Config, progress: Progress) -> None:
         if wanted("postgres"):
             migrate_shared_database(config, words, progress)
 
-    together(odoo_and_airflow, realm, shared_database)
+    with ThreadPoolExecutor(1) as pool:
+        schema = pool.submit(shared_database)
+        together(odoo_and_airflow, realm, schema.result)
     runit.wait(*config.services, timeout_s=timeout_s)
     _say_addresses(config, progress, runit.started_any)
 
@@ -106,7 +111,6 @@ def _update_odoo(
         runit.stop("odoo")
         with progress.step("Odoo's own identity, password and API keys"):
             odoo.personalise(config, words, log)
-        credentials.save(config.state / "credentials.json", words)
 
 
 def _update_airflow(config: Config, words: credentials.Credentials, progress: Progress) -> None:

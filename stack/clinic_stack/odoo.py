@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clinic_stack.commands import run
 from clinic_stack.config import Config, StackError
-from clinic_stack.credentials import Credentials
+from clinic_stack.credentials import Credentials, load, save
 from clinic_stack.files import tree_fingerprint, write_if_changed
 from clinic_stack.postgres import Server
 
@@ -179,25 +179,38 @@ def _done_identity(config: Config) -> dict[str, object]:
     return done
 
 
+def _key_logins(config: Config) -> list[str]:
+    """Whose API keys the stack keeps."""
+    return ["admin", *([FEED_LOGIN] if _identity(config)["feed"] else [])]
+
+
 def needs_personalising(config: Config) -> bool:
-    """Whether the database is not yet this installation's own, or its address changed since."""
-    return _done_identity(config) != _identity(config)
+    """Whether the database is not this installation's own yet, or its address or a key is not."""
+    known = load(_credentials_file(config))
+    lost = [login for login in _key_logins(config) if f"odoo_key_{login}" not in known]
+    return bool(lost) or _done_identity(config) != _identity(config)
+
+
+def _credentials_file(config: Config) -> Path:
+    return config.state / "credentials.json"
 
 
 def personalise(config: Config, credentials: Credentials, log: Path) -> None:
     """Make a copied database this installation's own: identity, password, API keys, address.
 
-    New API keys are put into `credentials`. The server must not run meanwhile.
+    New API keys are put into `credentials` and saved. The server must not run meanwhile.
     """
     values: dict[str, object] = {
         "new": not _done_identity(config),
         "base_url": config.public_url("odoo"),
         "admin_password": credentials["odoo_admin"],
-        "keys": [name for name in ("admin", FEED_LOGIN) if f"odoo_key_{name}" not in credentials],
+        "keys": [login for login in _key_logins(config) if f"odoo_key_{login}" not in credentials],
     }
     script = (config.stack / "odoo" / "personalise.py").read_text()
     for login, key in shell(config.state / "odoo" / "odoo.conf", script, values, log).items():
         credentials[f"odoo_key_{login}"] = key
+    # Before the mark: who is killed here does it all again, and nobody is left without keys.
+    save(_credentials_file(config), credentials)
     done_file = config.state / "odoo" / "personalised.json"
     write_if_changed(done_file, json.dumps(_identity(config)) + "\n")
 

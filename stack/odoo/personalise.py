@@ -15,6 +15,10 @@ keys = {}
 for login in values["keys"]:
     user = env["res.users"].search([("login", "=", login)])
     if user:
+        # One that was made and never kept, because the stack was killed just then.
+        env["res.users.apikeys"].sudo().search(
+            [("user_id", "=", user.id), ("name", "=", "Clinic stack")]
+        ).unlink()
         # As this user, but with the right to make a key that does not end.
         keys[login] = (
             env["res.users.apikeys"].with_user(user).sudo()._generate("rpc", "Clinic stack", None)
