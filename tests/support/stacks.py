@@ -1,5 +1,6 @@
 """A stack of a test's own: another state folder, started by the same commands a person uses."""
 
+import json
 import os
 import subprocess
 import time
@@ -79,17 +80,9 @@ class Stack:
         return read_stack_env(self.state)
 
     def secrets(self) -> dict[str, str]:
-        """Every value of stack.env that must be in no log, by name; demo passwords one by one."""
-        secrets = {}
-        for name, value in self.values.items():
-            if name.endswith("_URL"):
-                if "@" in value:
-                    secrets[name] = value.partition("@")[0].rpartition(":")[2]
-            elif name == "DEMO_USERS":
-                secrets[name] = value.rpartition(": ")[2].strip('"}')
-            elif name.endswith(("_PASSWORD", "_SECRET", "_KEY")):
-                secrets[name] = value
-        return {name: value for name, value in secrets.items() if value}
+        """Every password and key of this installation, by its name in credentials.json."""
+        secrets: dict[str, str] = json.loads((self.state / "credentials.json").read_text())
+        return secrets
 
     def processes(self) -> list[psutil.Process]:
         """Every process of the long-lived box, its keeper first."""
