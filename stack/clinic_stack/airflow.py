@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import shutil
-import time
 import tomllib
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from clinic_stack.files import fingerprint, shell_variables, write_if_changed
 from clinic_stack.odoo import FEED_LOGIN
 
 REALM = "clinica-realm"
-LOGS_KEPT_S = 14 * 24 * 3600
 SERVICES = ("airflow-api", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 AUTH_MANAGER = "airflow.providers.keycloak.auth_manager.keycloak_auth_manager.KeycloakAuthManager"
 
@@ -87,15 +85,6 @@ def prepare(config: Config, credentials: Credentials) -> None:
     text = shell_variables(environment, export=True)
     write_if_changed(config.state / "airflow" / "environment", text, 0o600)
     _prepare_metadata(config)
-    _forget_old_logs(config.state / "airflow" / "logs")
-
-
-def _forget_old_logs(directory: Path) -> None:
-    """Remove task logs of two weeks ago: a DAG that never ends never stops logging."""
-    oldest = time.time() - LOGS_KEPT_S
-    for path in directory.rglob("*.log*"):
-        if path.is_file() and path.stat().st_mtime < oldest:
-            path.unlink()
 
 
 def _prepare_metadata(config: Config) -> None:
