@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+import aiosql
 import psycopg
 from airflow.sdk import BaseHook, Connection, conf
+from clinic.clients.shared_db import SQL_DIR, translated
 from clinic.errors import PermanentError, TransientError
 
 log = logging.getLogger(__name__)
@@ -38,11 +40,8 @@ TABLES: Final = (
     "xcom",
 )
 
-UNFINISHED_SQL: Final = """
-SELECT dag_id, run_id, coalesce(start_date, queued_at) AS began FROM dag_run
-WHERE state IN ('queued', 'running') AND coalesce(start_date, queued_at) < %s
-ORDER BY began LIMIT 1
-"""
+# What argparse ends a program with that was called with arguments it does not know.
+USAGE_ERROR: Final = 2
 
 
 def clean_metadata(conn_id: str, keep_days: int, timeout_s: float = 1500) -> None:
@@ -59,7 +58,8 @@ def clean_metadata(conn_id: str, keep_days: int, timeout_s: float = 1500) -> Non
 
     Raises:
         TransientError: The database is out of reach, or the command did not succeed.
-        PermanentError: ``keep_days`` is not at least 1.
+        PermanentError: ``keep_days`` is not at least 1, the connection is wrong, or this Airflow
+            has another command or other tables.
     """
     if keep_days < 1:
         raise PermanentError(f"keep_days must be at least 1, got {keep_days}")
@@ -99,10 +99,15 @@ def _airflow_db_clean(connection: Connection, before: datetime, timeout_s: float
     for line in (done.stdout + done.stderr).splitlines():
         if line.strip():
             log.info("airflow db clean: %s", line)
-    if done.returncode:
-        raise TransientError(
-            f"airflow db clean: exit status {done.returncode}; its own words are above in this log."
+    failed = (
+        f"airflow db clean: exit status {done.returncode}; its own words are above in this log."
+    )
+    if done.returncode == USAGE_ERROR:
+        raise PermanentError(
+            f"{failed} Trying again cannot help: was Airflow upgraded, and the command changed?"
         )
+    if done.returncode:  # killed, or a table that could not be cleaned just now
+        raise TransientError(failed)
 
 
 def _oldest_unfinished(
@@ -112,9 +117,18 @@ def _oldest_unfinished(
     try:
         with psycopg.connect(_address(connection, "postgresql"), connect_timeout=10) as database:
             database.execute("SET statement_timeout = '60s'")
-            return database.execute(UNFINISHED_SQL, (before,)).fetchone()
-    except psycopg.OperationalError as error:
-        raise TransientError(f"Reading Airflow's database: {error}") from error
+            queries = aiosql.from_path(SQL_DIR / "airflow", "psycopg")
+            run: tuple[str, str, datetime] | None = queries.oldest_unfinished_run(
+                database, before=before
+            )
+            return run
+    except psycopg.Error as error:
+        raise translated(
+            "Reading Airflow's database",
+            error,
+            "check the connection airflow_metadata under Admin, Connections, and whether Airflow "
+            "was upgraded",
+        ) from error
 
 
 def _address(connection: Connection, scheme: str) -> str:

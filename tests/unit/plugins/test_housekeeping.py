@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from clinic.errors import PermanentError, TransientError
 from clinic_airflow import housekeeping
@@ -105,10 +106,39 @@ def test_a_command_that_fails_is_reported(
     ran: list[tuple[list[str], dict[str, str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(housekeeping, "_oldest_unfinished", lambda *_: None)
-    monkeypatch.setattr(
-        subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 2, "", "no such table")
-    )
-    with pytest.raises(TransientError, match="exit status 2"):
+    for status, error in ((1, TransientError), (-9, TransientError), (2, PermanentError)):
+        monkeypatch.setattr(
+            subprocess, "run", lambda *a, s=status, **k: subprocess.CompletedProcess(a, s, "", "no")
+        )
+        with pytest.raises(error, match=f"exit status {status}"):
+            housekeeping.clean_metadata("airflow_metadata", 7)
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "meaning", "says"),
+    [
+        (psycopg.OperationalError("connection refused"), TransientError, "connection refused"),
+        (
+            psycopg.OperationalError("password authentication failed"),
+            PermanentError,
+            "Admin, Connections",
+        ),
+        (psycopg.errors.UndefinedTable("no dag_run"), PermanentError, "no dag_run"),
+    ],
+)
+def test_what_the_database_says_is_told_as_our_own_error(
+    ran: list[tuple[list[str], dict[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    raised: psycopg.Error,
+    meaning: type[Exception],
+    says: str,
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise raised
+
+    monkeypatch.setattr(psycopg, "connect", refuse)
+    with pytest.raises(meaning, match=f"Reading Airflow's database.*{says}"):
         housekeeping.clean_metadata("airflow_metadata", 7)
     assert ran == []
 
