@@ -6,6 +6,7 @@ import shlex
 import shutil
 import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from clinic_stack import postgres
 from clinic_stack.commands import run
@@ -147,10 +148,13 @@ def connections(config: Config, credentials: Credentials) -> dict[str, dict[str,
             "schema": name,
         }
 
+    odoo = urlsplit(config.url("odoo"))
     return {
         "odoo_default": {
             "conn_type": "odoo",
-            "host": config.url("odoo"),
+            # The form's test button sends port 0 where none is stored, and is then refused.
+            "host": odoo.scheme + "://" + (odoo.hostname or ""),
+            "port": odoo.port,
             "login": FEED_LOGIN,
             "password": credentials.get(f"odoo_key_{FEED_LOGIN}", ""),
             "schema": "odoo",
