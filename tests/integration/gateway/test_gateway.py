@@ -291,7 +291,11 @@ def test_a_system_that_is_gone_is_answered_for_in_two_languages(gateway, tmp_pat
 
 
 def test_the_log_is_json_without_what_stood_behind_the_question_mark(gateway):
-    gateway.get("odoo", "/web/content/7?access_token=sesame-open", [("Authorization", "Bearer b1")])
+    gateway.get(
+        "odoo",
+        "/web/content/7?access_token=sesame-open",
+        [("Authorization", "Bearer sesame-bearer")],
+    )
     deadline = time.monotonic() + 10
     entries = []
     while not entries and time.monotonic() < deadline:
@@ -304,7 +308,7 @@ def test_the_log_is_json_without_what_stood_behind_the_question_mark(gateway):
     assert entry["upstream"] == "odoo"
     assert entry["host"] == f"odoo.{DOMAIN}:{gateway.port}"
     assert "sesame-open" not in gateway.log.read_text()
-    assert "b1" not in json.dumps(entry)
+    assert "sesame" not in json.dumps(entry)
 
 
 def test_http_2_is_offered_and_old_tls_is_not(gateway):

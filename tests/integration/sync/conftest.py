@@ -125,7 +125,8 @@ class Clinic:
         """Return what Odoo's own table says."""
         rows = self.odoo.sql(
             """
-            SELECT q.product_id, q.location_id, coalesce(q.lot_id, 0), sum(q.quantity)::text,
+            SELECT q.product_id, q.location_id, coalesce(q.lot_id, 0),
+                   coalesce(sum(q.quantity), 0)::text,
                    sum(q.reserved_quantity)::text
             FROM stock_quant AS q JOIN stock_location AS l ON l.id = q.location_id
             WHERE l.usage IN ('internal', 'transit') GROUP BY 1, 2, 3
