@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 ROOT = Path(__file__).parents[3]
 DOMAIN = "clinic.test"
+LINE_EVERY_S = 2.0  # between two lines of a stream: longer than a busy machine holds one up
 ENVOY = str(Path(sys.executable).with_name("envoy"))
 
 
@@ -101,7 +102,7 @@ class Upstream:
                 for n in range(3):
                     writer.write(json.dumps({"n": n, "at": time.time()}).encode() + b"\n")
                     await writer.drain()
-                    await asyncio.sleep(0.5)
+                    await asyncio.sleep(LINE_EVERY_S)
             else:
                 said = {"upstream": self.name, "method": method, "path": path, "headers": headers}
                 body = json.dumps(said).encode()
