@@ -68,12 +68,6 @@ def locked(lock: str) -> dict[str, str]:
             PYPROJECT["project"]["dependencies"] + PYPROJECT["dependency-groups"]["dev"],
             id="dev",
         ),
-        pytest.param(
-            "requirements-drive.txt",
-            PYPROJECT["project"]["dependencies"]
-            + PYPROJECT["project"]["optional-dependencies"]["drive"],
-            id="drive",
-        ),
     ],
 )
 def test_a_lock_holds_what_pyproject_asks_for(lock: str, wanted: list[str]) -> None:
@@ -89,14 +83,8 @@ def test_a_lock_holds_what_pyproject_asks_for(lock: str, wanted: list[str]) -> N
 def test_the_locks_agree_with_one_another() -> None:
     runtime = locked("requirements.txt")
     assert runtime
-    for lock in ("requirements-dev.txt", "requirements-drive.txt"):
-        other = locked(lock)
-        assert {name: other.get(name) for name in runtime} == runtime, f"{lock}: run `make lock`"
-
-
-def test_google_stays_out_of_what_does_not_need_it() -> None:
-    assert "apache-airflow-providers-google" not in locked("requirements-dev.txt")
-    assert "apache-airflow-providers-google" in locked("requirements-drive.txt")
+    other = locked("requirements-dev.txt")
+    assert {name: other.get(name) for name in runtime} == runtime, "run `make lock`"
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:
