@@ -1,0 +1,24 @@
+"""Why a message was parked: the codes in ``x-park-reason`` and in what Odoo is told."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ParkReason(StrEnum):
+    """One code for each thing that trying again cannot mend."""
+
+    NOT_JSON = "not_json"
+    SCHEMA = "schema"
+    TOO_LARGE = "too_large"
+    BAD_PATH = "bad_path"
+    FOREIGN_HOST = "foreign_host"
+    UNKNOWN_TYPE = "unknown_type"
+    GONE_IN_ODOO = "gone_in_odoo"
+    WRONG_SIZE = "wrong_size"
+    WRONG_HASH = "wrong_hash"
+    WRONG_TYPE = "wrong_type"
+    BROKEN_PDF = "broken_pdf"
+    STORE_REFUSED = "store_refused"
+    GAVE_UP = "gave_up"
+    DELIVERY_LIMIT = "delivery_limit"
