@@ -73,7 +73,7 @@ box_arguments() { # opens box_fd, from which `bwrap --args` reads what makes the
 
     BOX+=(--clearenv --setenv HOME "$CLINIC_CACHE/home" --setenv USER clinic --setenv LOGNAME clinic
         --setenv LANG C.UTF-8 --setenv TZ UTC --setenv PYTHONUTF8 1
-        --setenv PYTHONPATH "$CHECKOUT/include:$CHECKOUT/plugins"
+        --setenv PYTHONPATH "$CHECKOUT/include:$CHECKOUT/plugins:$CHECKOUT/providers/rabbitmq/src:$STACK"
         --setenv PATH "$STACK/bin:$VENV/bin:/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/usr/sbin"
         --setenv CLINIC_CHECKOUT "$CHECKOUT" --setenv CLINIC_CACHE "$CLINIC_CACHE" --setenv CLINIC_STATE "$CLINIC_STATE"
         --setenv CLINIC_DOMAIN "$CLINIC_DOMAIN" --setenv CLINIC_ROOT "$ROOT" --setenv CLINIC_VENV "$VENV")

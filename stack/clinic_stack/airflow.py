@@ -34,6 +34,7 @@ def settings(config: Config, database_url: str) -> dict[str, object]:
             for path in (
                 config.checkout / "include",
                 config.checkout / "plugins",
+                config.checkout / "providers" / "rabbitmq" / "src",
                 config.state / "site",
             )
         ),
