@@ -8,14 +8,24 @@ Odoo's error bodies carry a server traceback in ``debug``: it is never read, sho
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 import stamina
 
-from clinic.errors import PermanentError, TransientError
+from clinic.documents.reasons import ParkReason
+from clinic.errors import ParkError, PermanentError, TransientError
+
+# Where documents lie in Odoo; nothing else is ever downloaded.
+DOCUMENT_PATH: Final = re.compile(
+    r"/clinic/documents/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[1-9][0-9]{0,8}/content"
+)
 
 # The only 4xx codes that invite another attempt (RFC 9110 section 15.5.9, RFC 6585 section 4).
 RETRYABLE_4XX = frozenset({408, 429})
@@ -103,6 +113,97 @@ class OdooClient:
             if len(records) < page_size:
                 return
             after = records[-1]["id"]
+
+    def download(self, path: str, sink: Path, max_bytes: int, *, longest_s: float = 600) -> None:
+        """Write a document into the file ``sink`` by chunks: its size costs no memory.
+
+        A failure leaves in ``sink`` what had come by then.
+
+        Args:
+            path: What a message names: a path below ``/clinic/documents/`` of this very Odoo.
+            sink: The file to write; what it holds is replaced.
+            max_bytes: More than this is not read.
+            longest_s: How long it may take altogether, however steadily bytes drip in.
+
+        Raises:
+            TransientError: Odoo was out of reach, slow, broken, or refused the key (somebody puts
+                that right, and the document goes on); or the file could not be written.
+            ParkError: The path is not a document's, or Odoo no longer has it, or it is too large.
+        """
+        if not DOCUMENT_PATH.fullmatch(path):
+            raise _not_a_document(path)
+        doing = f"Downloading {path} from Odoo"
+        give_up_at = time.monotonic() + longest_s
+        try:
+            with self._http.stream(
+                "GET",
+                path,
+                # What is stored has to be what Odoo's hash was made of, byte for byte.
+                headers={"Accept-Encoding": "identity"},
+                timeout=self._timeout,
+                follow_redirects=False,  # another address would be sent the API key
+            ) as response:
+                _expect_content(doing, response)
+                _save(doing, response, sink, max_bytes, give_up_at)
+        except httpx.TransportError as error:
+            raise out_of_reach(doing, error) from error
+        except OSError as error:
+            raise TransientError(
+                f"{doing}: {sink} could not be written ({error.strerror or error}). Make room on "
+                "the disk; trying again may help."
+            ) from error
+
+
+def _not_a_document(path: str) -> ParkError:
+    shown = repr(path[:200])
+    parts = urlsplit(path.replace("\\", "/"))
+    if parts.scheme or parts.netloc:
+        return ParkError(
+            ParkReason.FOREIGN_HOST,
+            f"The message names another address than our Odoo's: {shown}. It was not fetched.",
+        )
+    return ParkError(
+        ParkReason.BAD_PATH,
+        f"The message names {shown}, which is no document of Odoo's. It was not fetched.",
+    )
+
+
+def _expect_content(doing: str, response: httpx.Response) -> None:
+    """Raise what an answer means that does not bring the document."""
+    status = response.status_code
+    if status == 200:
+        return
+    response.read()
+    if status == 404:
+        raise ParkError(
+            ParkReason.GONE_IN_ODOO,
+            f"{doing}: HTTP 404{_said(response)}. The document or this revision of it was deleted "
+            "in Odoo.",
+        )
+    # A refused key or a redirect is a fault of the installation, not of this document.
+    advice = ADVICE.get(status, "Is Odoo up, and is its address in the connection right?")
+    raise TransientError(
+        f"{doing}: HTTP {status}{_said(response)}. Trying again may help. {advice}"
+    )
+
+
+def _save(
+    doing: str, response: httpx.Response, sink: Path, max_bytes: int, give_up_at: float
+) -> None:
+    size_bytes = 0
+    with sink.open("wb") as file:
+        for chunk in response.iter_raw(65536):
+            size_bytes += len(chunk)
+            if size_bytes > max_bytes:
+                raise ParkError(
+                    ParkReason.TOO_LARGE, f"{doing}: it has more than {max_bytes} bytes."
+                )
+            if time.monotonic() > give_up_at:
+                raise TransientError(
+                    f"{doing}: not finished in time, after {size_bytes} bytes. Trying again may "
+                    "help."
+                )
+            file.write(chunk)
 
 
 def reading[**Arguments, Answer](
