@@ -22,7 +22,7 @@ apt_options() { # the machine's own choices about proxies, certificates and rele
 
 build_root() { # build_root TARGET LOG
     local target=$1 log=$2 new=$1.new mode=root option
-    local include=() options=() wrapper=()
+    local include=() options=() wrapper=() printer=$1.printer printing
     mapfile -t include < <(grep -v '^#' "$STACK/debian.packages")
     while IFS= read -r option; do options+=(--aptopt="$option"); done < <(apt_options)
     if [ "$(id -u)" = 0 ]; then
@@ -37,7 +37,12 @@ build_root() { # build_root TARGET LOG
     rm -rf --one-file-system "$CLINIC_CACHE/tmp"
     mkdir -p "$CLINIC_CACHE/tmp"
     discard_tree "$new"
-    mkdir -p "$new"
+    discard_tree "$printer"
+    mkdir -p "$new" "$printer"
+
+    # At the same time, for it takes a tenth as long.
+    unpack_printer "$printer" 2>>"$log" &
+    printing=$!
 
     # The tree goes from mmdebstrap straight into its folder: no archive of 2 GB in between. Every file becomes
     # the caller's own, so one user id is enough to run it.
@@ -52,6 +57,11 @@ build_root() { # build_root TARGET LOG
         tar --extract --no-same-owner --exclude='./dev/*' --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' \
             --directory "$new" 2>>"$log"
 
+    wait "$printing" || return 1
+    mv -T "$printer" "$new$PRINTER"
+    printer_command >"$new/usr/bin/wkhtmltopdf"
+    chmod 755 "$new/usr/bin/wkhtmltopdf"
+
     chmod -R u+rwX "$new/etc" "$new/var"
     printf 'clinic:x:1000:1000:Clinic:/nonexistent:/bin/bash\n' >>"$new/etc/passwd"
     printf 'clinic:x:1000:\n' >>"$new/etc/group"
@@ -65,6 +75,36 @@ build_root() { # build_root TARGET LOG
     mkdir -p "$selfie"
     printf '/* Not shipped by Debian. */\n' >"$selfie/selfie_segmentation.js"
     mv -T "$new" "$target"
+}
+
+PRINTER=/usr/lib/wkhtmltopdf
+
+unpack_printer() { # unpack_printer TARGET : wkhtmltopdf, which Debian has had no more since 12, with its own libraries
+    # In a folder of its own, for they are not those of the tree. Called by build_root, with its options.
+    # Left out: what draws on a screen (graphics cards, their compiler), documentation, translations, other programs.
+    printf 'deb %s bookworm main\n' "$MIRROR" |
+        "${wrapper[@]}" mmdebstrap --mode="$mode" --format=tar --variant=extract "${options[@]}" \
+            --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
+            --include=wkhtmltopdf bookworm - - |
+        tar --extract --no-same-owner --directory "$1" --exclude='./bin/*' --exclude='./sbin/*' --exclude='./usr/sbin/*' \
+            --exclude='./usr/bin/[!w]*' --exclude='./dev/*' --exclude='./etc/*' --exclude='./var/*' --exclude='./tmp' \
+            --exclude='./usr/share/*' --exclude='*/libLLVM*' --exclude='*/libz3*' --exclude='*/dri/*' --exclude='*/gconv/*'
+}
+
+printer_command() { # the text of a program that runs it by its own loader
+    cat <<EOF
+#!/bin/sh
+# Debian 12's wkhtmltopdf, with the libraries it was built for. It needs no screen.
+for libraries in $PRINTER/usr/lib/*-linux-gnu*; do break; done
+base=$PRINTER/lib/\${libraries##*/}
+for loader in "\$base"/ld-linux-*.so.*; do break; done # not by lib64, whose link leads to this Debian's own
+# Qt complains about each page where it has no folder of its user's own.
+export XDG_RUNTIME_DIR="\${TMPDIR:-/tmp}/wkhtmltopdf-\$(id -u)"
+mkdir -p -m 700 "\$XDG_RUNTIME_DIR"
+export QT_QPA_PLATFORM=offscreen QT_PLUGIN_PATH="\$libraries/qt5/plugins"
+exec "\$loader" --library-path "\$libraries:\$base:\$libraries/pulseaudio:\$libraries/blas:\$libraries/lapack" \
+    $PRINTER/usr/bin/wkhtmltopdf "\$@"
+EOF
 }
 
 discard_tree() { # remove a half-built tree, also the folders that are closed to their owner
