@@ -1,0 +1,179 @@
+"""One queue of RabbitMQ: read in batches, copied from with confirms, acknowledged one by one."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, cast
+
+import pika
+import pika.exceptions
+from pika.adapters.blocking_connection import BlockingChannel
+
+from clinic.documents.parcel import Parcel
+from clinic.errors import ClinicError, PermanentError, TransientError
+
+# How many parked messages are held at a time. AMQP counts the prefetch in 16 bits.
+MAX_HELD: Final = 50_000
+QUIET_S: Final = 5.0  # a broker that says nothing for so long has no more
+
+_FAILURES: Final = (pika.exceptions.AMQPError, OSError)
+
+
+class BrokerQueue:
+    """One queue, over a connection of its own. What was not acknowledged returns when it closes.
+
+    Args:
+        connect: Opens a connection of pika.
+        name: The queue's name.
+    """
+
+    def __init__(self, connect: Callable[[], pika.BlockingConnection], name: str) -> None:
+        self._connect = connect
+        self._name = name
+        self._connection: pika.BlockingConnection | None = None
+        self._reading: BlockingChannel | None = None
+        self._writing: BlockingChannel | None = None
+        self._prefetch: int | None = None
+
+    def batch(self, limit: int, wait_s: float) -> list[Parcel]:
+        """Return what waits, at most ``limit``; nothing when nothing came for ``wait_s``.
+
+        Raises:
+            TransientError: The broker is not there, or no longer.
+            PermanentError: The queue does not exist, or may not be read.
+        """
+        parcels: list[Parcel] = []
+        with self._doing("Reading"):
+            # More than the batch is not held: a worker that dies returns only these.
+            channel = self._reader(limit)
+            patience_s = wait_s
+            while len(parcels) < limit:
+                parcel = _next(channel, self._name, patience_s)
+                if parcel is None:
+                    break
+                parcels.append(parcel)
+                patience_s = 0.05  # what is there already; nobody waits for a batch to be full
+        return parcels
+
+    def parked(self) -> Iterator[Parcel]:
+        """Yield each message that lies there now, once, the oldest first, to nobody else meanwhile.
+
+        All of them are held at once, at most ``MAX_HELD``, so that those which are not acknowledged
+        return to their places when the connection closes. Only their reader's parcels hold bodies.
+
+        Raises:
+            TransientError: The broker is not there, or somebody else is reading.
+            PermanentError: The queue does not exist, or may not be read.
+        """
+        with self._doing("Counting"):
+            answer = self._open().queue_declare(self._name, passive=True)
+            count = min(int(answer.method.message_count), MAX_HELD)
+        for _ in range(count):
+            with self._doing("Reading"):
+                parcel = _next(self._reader(count), self._name, QUIET_S, exclusive=True)
+            if parcel is None:
+                return
+            yield parcel
+
+    def publish(self, exchange: str, parcel: Parcel) -> None:
+        """Publish a copy and return when the broker has it in a queue.
+
+        Raises:
+            TransientError: The broker did not take it, or is not there.
+            PermanentError: No queue is bound there.
+        """
+        properties = pika.BasicProperties(
+            content_type="application/json",
+            delivery_mode=pika.DeliveryMode.Persistent.value,
+            message_id=parcel.message_id,
+            type=parcel.type,
+            timestamp=parcel.timestamp or int(time.time()),
+            headers=dict(parcel.headers),
+        )
+        with self._doing(f"Publishing to {exchange} from"):
+            if self._writing is None:
+                self._open()
+                self._writing = self._connected().channel()
+                self._writing.confirm_delivery()
+            self._writing.basic_publish(
+                exchange, parcel.routing_key, parcel.body, properties, mandatory=True
+            )
+
+    def ack(self, parcel: Parcel) -> None:
+        """Let the broker forget a message."""
+        with self._doing("Acknowledging in"):
+            self._open().basic_ack(parcel.tag)
+
+    def close(self) -> None:
+        """Close the connection; what was not acknowledged returns to its place."""
+        connection, self._connection = self._connection, None
+        self._reading = self._writing = self._prefetch = None
+        if connection is not None and connection.is_open:
+            with contextlib.suppress(*_FAILURES):
+                connection.close()
+
+    def _reader(self, prefetch: int) -> BlockingChannel:
+        channel = self._open()
+        if self._prefetch is None:
+            channel.basic_qos(prefetch_count=prefetch)
+            self._prefetch = prefetch
+        return channel
+
+    def _open(self) -> BlockingChannel:
+        if self._reading is None:
+            self._connection = self._connect()
+            self._reading = self._connection.channel()
+        return self._reading
+
+    def _connected(self) -> pika.BlockingConnection:
+        assert self._connection is not None
+        return self._connection
+
+    @contextlib.contextmanager
+    def _doing(self, doing: str) -> Iterator[None]:
+        """Translate what goes wrong."""
+        try:
+            yield
+        except _FAILURES as error:
+            raise _meaning(f"{doing} {self._name}", error) from error
+
+
+def _next(
+    channel: BlockingChannel, queue: str, wait_s: float, *, exclusive: bool = False
+) -> Parcel | None:
+    """Return the next message, None when none comes in time."""
+    consumer = channel.consume(queue, inactivity_timeout=max(wait_s, 0.001), exclusive=exclusive)
+    method, properties, body = next(consumer, (None, None, None))
+    if method is None or properties is None:
+        if not channel.is_open:  # pika ends its iterator without a word
+            raise pika.exceptions.ChannelWrongStateError("the broker closed the channel")
+        return None
+    return Parcel(
+        tag=cast(int, method.delivery_tag),
+        routing_key=cast(str, method.routing_key),
+        body=body or b"",
+        message_id=properties.message_id,
+        type=properties.type,
+        timestamp=properties.timestamp,
+        headers=properties.headers or {},
+    )
+
+
+def _meaning(doing: str, error: Exception) -> ClinicError:
+    said = str(error) or type(error).__name__
+    if isinstance(error, pika.exceptions.UnroutableError):
+        return PermanentError(
+            f"{doing}: no queue is bound there. Load rabbitmq/definitions.json into the broker."
+        )
+    if isinstance(error, pika.exceptions.ChannelClosedByBroker):
+        if error.reply_code == 403 and "exclusive" in said:
+            return TransientError(
+                f"{doing}: somebody else is reading it. Wait until they are done."
+            )
+        if error.reply_code in {403, 404}:
+            return PermanentError(
+                f"{doing}: {error.reply_text}. Load rabbitmq/definitions.json into the broker."
+            )
+    return TransientError(f"{doing}: {said[:300]}. Trying again may help; is RabbitMQ up?")

@@ -1,0 +1,42 @@
+"""An e-mail that tells somebody what became of a document, and what sending one may come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from clinic.errors import ClinicError
+
+
+class UncertainError(ClinicError):
+    """The mail server may have the mail, or not: it did not say. It is not sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One e-mail to one person. Its text comes from Odoo, in that person's language."""
+
+    notification_id: str
+    to: str
+    name: str
+    lang: str
+    subject: str
+    body_text: str
+
+
+class Mailer(Protocol):
+    """Sends e-mail."""
+
+    def send(self, mail: Mail) -> None:
+        """Hand a mail over to the mail server.
+
+        Raises:
+            TransientError: It was surely not sent; later it may be.
+            PermanentError: It was refused, and would be again.
+            UncertainError: It may have been sent.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
