@@ -33,12 +33,13 @@ OWNER = 1000
 
 def setup(config: Config, words: Credentials, progress: Progress) -> None:
     """Write what the services start from, and hand it to their user. Runs as root."""
-    for name in ("cache", "home", "log", "odoo", "postgres", "run"):
+    for name in ("cache", "home", "log", "mail", "nextcloud", "odoo", "postgres", "run"):
         (config.state / name).mkdir(parents=True, exist_ok=True)
     with progress.step("Secrets, certificates and settings"):
         write_if_changed(
             config.state / "postgres" / "password", words["postgres_admin"] + "\n", 0o600
         )
+        write_if_changed(config.state / "nextcloud" / "password", words["webdav"] + "\n", 0o600)
         tls.prepare(config)
         rabbitmq.prepare(config, words)
         keycloak.prepare(config, words)

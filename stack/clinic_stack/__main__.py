@@ -14,6 +14,7 @@ from clinic_stack import (
     gateway,
     keycloak,
     odoo,
+    outside,
     postgres,
     rabbitmq,
     services,
@@ -51,6 +52,7 @@ def prepare(config: Config, progress: Progress) -> None:
     rabbitmq.prepare(config, words)
     keycloak.prepare(config, words)
     odoo.prepare(config, words)
+    outside.prepare(config, words)
     airflow.prepare(config, words)
     environment.write(config, words)
     gateway.prepare(config)
@@ -70,7 +72,7 @@ def start(config: Config, progress: Progress) -> None:
     runit.wait(*wanted("postgres"), timeout_s=timeout_s)
     if wanted("postgres"):
         postgres.set_passwords(postgres.live_server(config), words)
-    runit.start(*wanted("epmd", "rabbitmq", "gateway", "keycloak"))
+    runit.start(*wanted("epmd", "rabbitmq", "gateway", "keycloak", "drive", "webdav", "mail"))
 
     def odoo_and_airflow() -> None:
         if wanted("odoo"):
@@ -129,7 +131,7 @@ def stop(config: Config, progress: Progress) -> None:
     with progress.step("Stopping"):
         # A task that ends reports to Airflow's API, which therefore outlives the scheduler.
         runit.stop("airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
-        runit.stop("airflow-api", "gateway", "odoo", "keycloak")
+        runit.stop("airflow-api", "gateway", "odoo", "keycloak", "drive", "webdav", "mail")
         runit.stop("rabbitmq", "postgres")
         runit.stop("epmd")
 
@@ -171,6 +173,9 @@ def _addresses(config: Config) -> dict[str, str]:
         "epmd": f"127.0.0.1:{config.port('epmd')}",
         "rabbitmq": f"127.0.0.1:{config.port('amqp')}  {config.public_url('rabbitmq')}",
         "gateway": f"https://*.{config.domain}:{config.port('gateway')}",
+        "drive": outside.drive_url(config),
+        "webdav": outside.webdav_url(config),
+        "mail": f"127.0.0.1:{config.port('mail')}  {config.state / 'mail'}",
         "keycloak": f"{config.url('keycloak')}  {config.public_url('auth')}",
         "odoo": f"{config.url('odoo')}  {config.public_url('odoo')}",
         "airflow-api": f"{config.url('airflow')}  {config.public_url('airflow')}",
@@ -189,6 +194,13 @@ def _say_addresses(config: Config, progress: Progress, started_any: bool) -> Non
         ("RabbitMQ", "rabbitmq"),
     ):
         progress.say(f"  {label:<9} {config.public_url(name)}")
+    for label, service, address in (
+        ("Drive", "drive", f"{outside.drive_url(config)} (an emulator)"),
+        ("WebDAV", "webdav", outside.webdav_url(config)),
+        ("Mail", "mail", str(config.state / "mail")),
+    ):
+        if service in config.services:
+            progress.say(f"  {label:<9} {address}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -8,12 +8,12 @@ import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from clinic_stack import postgres
+from clinic_stack import outside, postgres
 from clinic_stack.commands import run
 from clinic_stack.config import Config
 from clinic_stack.credentials import Credentials
 from clinic_stack.files import fingerprint, shell_variables, write_if_changed
-from clinic_stack.odoo import FEED_LOGIN
+from clinic_stack.odoo import DOCUMENTS_LOGIN, FEED_LOGIN
 
 REALM = "clinica-realm"
 SERVICES = ("airflow-api", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
@@ -82,6 +82,7 @@ def prepare(config: Config, credentials: Credentials) -> None:
         "AIRFLOW__KEYCLOAK_AUTH_MANAGER__CACHE_TTL_SECONDS": 30,
         "REQUESTS_CA_BUNDLE": config.ca_bundle,
         "SSL_CERT_FILE": config.ca_bundle,
+        "HTTPLIB2_CA_CERTS": config.ca_bundle,  # Google's library asks by it
         "FORWARDED_ALLOW_IPS": config.gateway_networks,
     }
     text = shell_variables(environment, export=True)
@@ -89,38 +90,53 @@ def prepare(config: Config, credentials: Credentials) -> None:
     _prepare_metadata(config)
 
 
+def distributions(checkout: Path) -> list[Path]:
+    """The folders of this repository that Airflow takes for installed providers."""
+    return [
+        checkout,
+        *(path.parent for path in sorted(checkout.glob("providers/*/pyproject.toml"))),
+    ]
+
+
 def _prepare_metadata(config: Config) -> None:
-    """Put the metadata of the distribution `clinic` on Airflow's path.
+    """Put the metadata of this repository's distributions on Airflow's path.
 
     Airflow learns of connection types from the entry point `apache_airflow_provider` of installed
     distributions. The hook of PEP 660 writes the metadata; the code stays in the checkout.
     """
-    inputs = [config.checkout / name for name in ("pyproject.toml", "README.md")]
+    folders = distributions(config.checkout)
+    inputs = [folder / name for folder in folders for name in ("pyproject.toml", "README.md")]
     mark = config.state / "site" / ".made-from"
-    key = fingerprint("with entry points", *(path.read_text() for path in inputs))
+    key = fingerprint("each one's entry points", *(path.read_text() for path in inputs))
     if mark.exists() and mark.read_text() == key:
         return
     shutil.rmtree(config.state / "site", ignore_errors=True)
     (config.state / "site").mkdir(parents=True)
-    hook = "import sys, hatchling.build as b; b.prepare_metadata_for_build_editable(sys.argv[1])"
-    run(
-        config.venv / "bin" / "python",
-        "-c",
-        hook,
-        config.state / "site",
+    for folder in folders:
+        _write_metadata(config, folder)
+    mark.write_text(key)
+
+
+def _write_metadata(config: Config, distribution: Path) -> None:
+    site = config.state / "site"
+    hook = (
+        "import sys, hatchling.build as build; "
+        "print(build.prepare_metadata_for_build_editable(sys.argv[1]))"
+    )
+    answer = run(
+        *(config.venv / "bin" / "python", "-c", hook, site),
         log=config.state / "log" / "airflow-setup.log",
-        cwd=config.checkout,
+        cwd=distribution,
     )
     # hatchling leaves out the one file that Airflow looks for.
-    project = tomllib.loads(inputs[0].read_text())["project"]
-    (folder,) = (config.state / "site").glob("*.dist-info")
-    groups = {"console_scripts": project["scripts"], **project["entry-points"]}
+    project = tomllib.loads((distribution / "pyproject.toml").read_text())["project"]
+    groups = {"console_scripts": project.get("scripts", {}), **project["entry-points"]}
     sections = [
         "\n".join([f"[{group}]", *(f"{name} = {target}" for name, target in entries.items()), ""])
         for group, entries in groups.items()
+        if entries
     ]
-    (folder / "entry_points.txt").write_text("\n".join(sections))
-    mark.write_text(key)
+    (site / answer.split()[-1] / "entry_points.txt").write_text("\n".join(sections))
 
 
 def migrate(config: Config, database_url: str, log: Path) -> None:
@@ -149,24 +165,80 @@ def connections(config: Config, credentials: Credentials) -> dict[str, dict[str,
             "schema": name,
         }
 
-    odoo = urlsplit(config.url("odoo"))
-    return {
-        "odoo_default": {
+    def odoo(login: str) -> dict[str, object]:
+        address = urlsplit(config.url("odoo"))
+        return {
             "conn_type": "odoo",
             # The form's test button sends port 0 where none is stored, and is then refused.
-            "host": odoo.scheme + "://" + (odoo.hostname or ""),
-            "port": odoo.port,
-            "login": FEED_LOGIN,
-            "password": credentials.get(f"odoo_key_{FEED_LOGIN}", ""),
+            "host": address.scheme + "://" + (address.hostname or ""),
+            "port": address.port,
+            "login": login,
+            "password": credentials.get(f"odoo_key_{login}", ""),
             "schema": "odoo",
+        }
+
+    return {
+        "odoo_default": odoo(FEED_LOGIN)
+        | {
             "extra": json.dumps({"evented_url": config.url("odoo_evented"), "timeout_s": 30}),
             "description": "Odoo, as the change feed's own user",
+        },
+        "odoo_documents": odoo(DOCUMENTS_LOGIN)
+        | {
+            "extra": json.dumps({"timeout_s": 30}),
+            "description": "Odoo, as the user who fetches documents and reports on them",
+        },
+        "rabbitmq_default": {
+            "conn_type": "rabbitmq",
+            "host": config.host("amqp"),
+            "port": config.port("amqp"),
+            "login": "airflow",
+            "password": credentials["amqp_airflow"],
+            "schema": "/",
+            "description": "The broker, with the rights of the drain",
+        },
+        **_stores(config, credentials),
+        "smtp_default": {
+            "conn_type": "smtp",
+            "host": config.host("mail"),
+            "port": config.port("mail"),
+            "extra": json.dumps(
+                {"disable_ssl": True, "disable_tls": True, "from_email": outside.MAIL_FROM}
+            ),
+            "description": "This stack's own mail server, which keeps every mail and sends none on",
         },
         "shared_db": database("clinic_shared_db", "clinica_sync", "clinica_shared")
         | {"description": "The shared database, with the rights of the synchronisation"},
         "airflow_metadata": database("postgres", "airflow", "airflow")
         | {"description": "Airflow's own database, for clean_airflow_db"},
     }
+
+
+def _stores(config: Config, credentials: Credentials) -> dict[str, dict[str, object]]:
+    """The document stores; Drive where its emulator has made a key, else a person adds it."""
+    found: dict[str, dict[str, object]] = {
+        "nextcloud_default": {
+            "conn_type": "clinic_webdav",
+            "host": outside.webdav_url(config),
+            "login": outside.WEBDAV_LOGIN,
+            "password": credentials["webdav"],
+            "extra": json.dumps({"is_nextcloud": "auto", "timeout_s": 30}),
+            "description": "The store of medical records, by WebDAV",
+        }
+    }
+    if keyfile := outside.drive_keyfile(config):
+        found["google_cloud_drive"] = {
+            "conn_type": "clinic_drive",
+            "extra": json.dumps(
+                {
+                    "keyfile_dict": json.dumps(keyfile),
+                    "api_endpoint": outside.drive_url(config),
+                    "scope": "https://www.googleapis.com/auth/drive",
+                }
+            ),
+            "description": "The store of invoices: this stack's stand-in for Google Drive",
+        }
+    return found
 
 
 def _connections_text(config: Config, credentials: Credentials) -> tuple[str, str]:

@@ -9,6 +9,9 @@ SERVICES = (
     "epmd",
     "rabbitmq",
     "gateway",
+    "drive",
+    "webdav",
+    "mail",
     "keycloak",
     "odoo",
     "airflow-api",
@@ -34,6 +37,8 @@ PORT_OFFSETS = {
     "inventory_api": 12,
     "dashboard": 13,
     "drive": 14,
+    "webdav": 15,
+    "mail": 16,
 }
 
 # In docker-compose.yaml each system has a host of its own; what is not here, nobody else asks.
@@ -46,6 +51,8 @@ CONTAINERS = {
     "keycloak": ("keycloak", 8080),
     "keycloak_management": ("keycloak", 9000),
     "airflow": ("airflow-api", 8081),
+    "webdav": ("nextcloud", 80),
+    "mail": ("mail", 1025),
 }
 """Name of PORT_OFFSETS -> compose service and the port inside."""
 
@@ -86,7 +93,10 @@ class Config:
         port = os.environ.get("CLINIC_PORTS") or (
             remembered.read_text().strip() if remembered.exists() else "0"
         )
-        wanted = os.environ.get("CLINIC_SERVICES", "").split() or list(SERVICES)
+        emulated = Path(os.environ["CLINIC_CHECKOUT"], "stack", "drive_emulator").is_dir()
+        wanted = os.environ.get("CLINIC_SERVICES", "").split() or [
+            name for name in SERVICES if emulated or name != "drive"
+        ]
         if unknown := sorted(set(wanted) - set(SERVICES)):
             raise StackError(
                 f"CLINIC_SERVICES names {', '.join(unknown)}; there are: {' '.join(SERVICES)}"

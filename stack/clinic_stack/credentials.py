@@ -44,6 +44,7 @@ def load(path: Path) -> Credentials:
         "keycloak_admin",
         "airflow_api",
         "gateway_hmac",
+        "webdav",
     ):
         values.setdefault(name, secrets.token_urlsafe(24))
     # HMAC with SHA-512 wants a key of 64 bytes (RFC 7518, section 3.2).

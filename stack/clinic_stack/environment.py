@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from clinic_stack import postgres
+from clinic_stack import outside, postgres
 from clinic_stack.airflow import REALM
 from clinic_stack.config import Config
 from clinic_stack.credentials import DEMO_LOGINS, Credentials
 from clinic_stack.files import shell_variables, write_if_changed
-from clinic_stack.odoo import FEED_LOGIN
+from clinic_stack.odoo import DOCUMENTS_LOGIN, FEED_LOGIN
 
 
 def values(config: Config, credentials: Credentials) -> dict[str, str]:
@@ -32,6 +32,8 @@ def values(config: Config, credentials: Credentials) -> dict[str, str]:
         "ODOO_API_KEY": credentials.get("odoo_key_admin", ""),
         "ODOO_FEED_LOGIN": FEED_LOGIN,
         "ODOO_FEED_API_KEY": credentials.get(f"odoo_key_{FEED_LOGIN}", ""),
+        "ODOO_DOCUMENTS_LOGIN": DOCUMENTS_LOGIN,
+        "ODOO_DOCUMENTS_API_KEY": credentials.get(f"odoo_key_{DOCUMENTS_LOGIN}", ""),
         "ODOO_DB_URL": database("odoo", "odoo"),
         "AIRFLOW_URL": config.url("airflow"),
         "AIRFLOW_PUBLIC_URL": config.public_url("airflow"),
@@ -63,7 +65,14 @@ def values(config: Config, credentials: Credentials) -> dict[str, str]:
         "SHARED_DB_READONLY_URL": database("clinica_readonly", "clinica_shared"),
         "INVENTORY_API_URL": config.url("inventory_api"),
         "DASHBOARD_PUBLIC_URL": config.public_url("farmacia"),
-        "DRIVE_API_URL": config.url("drive"),
+        "DRIVE_API_URL": outside.drive_url(config),
+        "DRIVE_KEYFILE": str(config.state / "google" / "service_account.json"),
+        "DRIVE_EMULATOR_ADMIN_TOKEN": str(outside.drive_settings(config).get("admin_token", "")),
+        "WEBDAV_URL": outside.webdav_url(config),
+        "WEBDAV_LOGIN": outside.WEBDAV_LOGIN,
+        "WEBDAV_PASSWORD": credentials["webdav"],
+        "SMTP_URL": f"smtp://{config.host('mail')}:{config.port('mail')}",
+        "MAIL_DIRECTORY": str(config.state / "mail"),
         "GATEWAY_PORT": str(config.port("gateway")),
         "GATEWAY_HMAC_SECRET": credentials["gateway_hmac"],
         "CLINIC_DOMAIN": config.domain,

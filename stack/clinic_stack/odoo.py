@@ -8,12 +8,18 @@ from pathlib import Path
 from clinic_stack.commands import run
 from clinic_stack.config import Config, StackError
 from clinic_stack.credentials import Credentials, load, save
-from clinic_stack.files import tree_fingerprint, write_if_changed
+from clinic_stack.files import shell_variables, tree_fingerprint, write_if_changed
 from clinic_stack.postgres import Server
 
 MODULES = ("base", "stock", "account", "purchase", "product_expiry")
 LANGUAGE = "es_ES"
 FEED_LOGIN = "clinic_feed"
+DOCUMENTS_LOGIN = "clinic_documents"
+SERVICE_USERS = {
+    FEED_LOGIN: "clinic_change_feed",
+    DOCUMENTS_LOGIN: "medical_documents_integration",
+}
+"""Login of a program -> the addon that makes this user."""
 DEPRECATED_RPC = (
     "odoo.addons.rpc.controllers.jsonrpc",
     "odoo.addons.rpc.controllers.xmlrpc",
@@ -69,9 +75,16 @@ def prepare(config: Config, credentials: Credentials) -> None:
         proxy_mode=True,
         admin_passwd=credentials["odoo_master"],
         http_interface=config.bind,
+        smtp_server=config.host("mail"),
+        smtp_port=config.port("mail"),
         **({"db_password": credentials["database_odoo"]} if config.containers else {}),
     )
     write_if_changed(config.state / "odoo" / "odoo.conf", text, 0o600)
+    # Odoo shows its settings to administrators, and a command line is shown to everybody.
+    amqp = f"{config.host('amqp')}:{config.port('amqp')}"
+    broker = f"amqp://odoo:{credentials['amqp_odoo']}@{amqp}/%2F"
+    environment = shell_variables({"CLINIC_AMQP_URL": broker}, export=True)
+    write_if_changed(config.state / "odoo" / "environment", environment, 0o600)
 
 
 def install(conf: Path, modules: Iterable[str], log: Path, *arguments: str) -> None:
@@ -169,7 +182,8 @@ def remember_addons(config: Config, fingerprints: dict[str, str]) -> None:
 def _identity(config: Config) -> dict[str, object]:
     return {
         "address": config.public_url("odoo"),
-        "feed": "clinic_change_feed" in own_addons(config.checkout),
+        "report_address": _report_address(config),
+        "service_users": _service_logins(config),
     }
 
 
@@ -181,7 +195,17 @@ def _done_identity(config: Config) -> dict[str, object]:
 
 def _key_logins(config: Config) -> list[str]:
     """Whose API keys the stack keeps."""
-    return ["admin", *([FEED_LOGIN] if _identity(config)["feed"] else [])]
+    return ["admin", *_service_logins(config)]
+
+
+def _service_logins(config: Config) -> list[str]:
+    addons = own_addons(config.checkout)
+    return [login for login, addon in SERVICE_USERS.items() if addon in addons]
+
+
+def _report_address(config: Config) -> str:
+    """Where the printer of reports finds their styles: not through the gateway, with its TLS."""
+    return f"http://127.0.0.1:{config.port('odoo')}"
 
 
 def needs_personalising(config: Config) -> bool:
@@ -203,6 +227,7 @@ def personalise(config: Config, credentials: Credentials, log: Path) -> None:
     values: dict[str, object] = {
         "new": not _done_identity(config),
         "base_url": config.public_url("odoo"),
+        "report_url": _report_address(config),
         "admin_password": credentials["odoo_admin"],
         "keys": [login for login in _key_logins(config) if f"odoo_key_{login}" not in credentials],
     }

@@ -27,10 +27,17 @@ SETTINGS_FILES = {
     "epmd": ("services.env",),
     "rabbitmq": ("rabbitmq/rabbitmq.conf", "rabbitmq/definitions.json", "rabbitmq/environment"),
     "gateway": ("gateway/bootstrap.yaml",),  # takes up the other files by itself
+    "drive": ("google/config.json", "google/made-from", "tls/server.crt"),
+    "webdav": ("webdav/wsgidav.json", "tls/server.crt"),
+    "mail": ("services.env",),
     "keycloak": ("keycloak/environment",),
-    "odoo": ("odoo/odoo.conf",),
+    "odoo": ("odoo/odoo.conf", "odoo/environment"),
     "airflow": ("airflow/environment", "site/*/entry_points.txt"),
 }
+
+
+ON_VENV = {"airflow", "gateway", "drive", "webdav", "mail"}
+"""What runs on the Python packages of the lock, not on Debian's programs."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,10 @@ def prepare(config: Config) -> None:
         "ODOO_EVENTED_PORT": config.port("odoo_evented"),
         "AIRFLOW_PORT": config.port("airflow"),
         "GATEWAY_PORT": config.port("gateway"),
+        "DRIVE_PORT": config.port("drive"),
+        "WEBDAV_PORT": config.port("webdav"),
+        "MAIL_PORT": config.port("mail"),
+        "CLINIC_STACK": config.stack,
         # The box of the services may have been started before the Python packages last changed.
         "PATH": f"{config.venv}/bin:{os.environ['PATH'].partition(':')[2]}",
         "CLINIC_VENV": config.venv,
@@ -219,7 +230,7 @@ class Runit:
         files = [
             path for each in SETTINGS_FILES[key] for path in sorted(self._config.state.glob(each))
         ]
-        extra = str(self._config.venv) if key in ("airflow", "gateway") else self._config.root.name
+        extra = str(self._config.venv) if key in ON_VENV else self._config.root.name
         return fingerprint(extra, *(path.read_text() for path in scripts + files if path.exists()))
 
     def _control(self, name: str, command: str) -> None:

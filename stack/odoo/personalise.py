@@ -10,6 +10,7 @@ if values["new"]:
 parameters.set_param("web.base.url", values["base_url"])
 # Else Odoo writes the address of the administrator's latest login over it.
 parameters.set_param("web.base.url.freeze", "True")
+parameters.set_param("report.url", values["report_url"])
 
 keys = {}
 for login in values["keys"]:
