@@ -86,6 +86,9 @@ class SettingsError(RabbitMQError):
 BROKER_FAILURES: tuple[type[Exception], ...] = (
     pika.exceptions.AMQPError,
     aiormq.exceptions.AMQPError,
+    aiormq.exceptions.ChannelInvalidStateError,  # a call on a channel that is closed already
+    aiormq.exceptions.ConnectionChannelError,
+    aiormq.exceptions.InvalidFrameError,
     OSError,  # with socket.gaierror, ssl.SSLError and TimeoutError
 )
 

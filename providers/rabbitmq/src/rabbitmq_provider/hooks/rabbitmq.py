@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
 type Body = bytes | str | Mapping[str, Any] | Sequence[Any]
+
+log = logging.getLogger(__name__)
 
 PERSISTENT = 2
 
@@ -178,7 +181,7 @@ class RabbitMQHook(BaseHook):
             try:
                 kept.close()
             except BROKER_FAILURES as error:
-                self.log.debug("Closing a connection that was already gone: %s", error)
+                log.debug("Closing a connection that was already gone: %s", error)
 
     def __enter__(self) -> Self:
         """Close the shared connection at the end of the block."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from rabbitmq_provider.hooks.rabbitmq import Body
+
+log = logging.getLogger(__name__)
 
 
 class RabbitMQPublishOperator(BaseOperator):
@@ -77,7 +80,7 @@ class RabbitMQPublishOperator(BaseOperator):
             message_id = hook.publish(
                 self.exchange, self.routing_key, self.body, properties=properties
             )
-        self.log.info(
+        log.info(
             "Published message %s to exchange %r with routing key %r",
             message_id,
             self.exchange,

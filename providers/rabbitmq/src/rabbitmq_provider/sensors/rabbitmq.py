@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -16,6 +17,8 @@ from rabbitmq_provider.triggers.rabbitmq import RabbitMQQueueTrigger, is_ready
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
 
 
 class RabbitMQQueueSensor(BaseSensorOperator):
@@ -108,10 +111,10 @@ class RabbitMQQueueSensor(BaseSensorOperator):
                 raise
             pause_s = self._backoff.next_s()
             self._not_before = time.monotonic() + pause_s
-            self.log.warning("%s Trying again in %g s.", error, pause_s)
+            log.warning("%s Trying again in %g s.", error, pause_s)
             return PokeReturnValue(is_done=False)
         if self._backoff.failures:
-            self.log.info("RabbitMQ answers again; still waiting for %s", self.queue_name)
+            log.info("RabbitMQ answers again; still waiting for %s", self.queue_name)
             self._backoff.reset()
         if not is_ready(depth, self.min_messages, self.only_when_no_consumers):
             return PokeReturnValue(is_done=False)
@@ -119,9 +122,7 @@ class RabbitMQQueueSensor(BaseSensorOperator):
         return PokeReturnValue(is_done=True, xcom_value=depth.messages)
 
     def _log_depth(self, depth: QueueDepth) -> None:
-        self.log.info(
-            "%s: %d messages, %d consumers", self.queue_name, depth.messages, depth.consumers
-        )
+        log.info("%s: %d messages, %d consumers", self.queue_name, depth.messages, depth.consumers)
 
     def _close(self) -> None:
         if self._hook is not None:

@@ -63,7 +63,7 @@ class RabbitMQQueueTrigger(BaseTrigger):
         rabbitmq_conn_id: str = RabbitMQHook.default_conn_name,
         poll_interval_s: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.queue_name = queue_name
         self.min_messages = min_messages
         self.only_when_no_consumers = only_when_no_consumers
@@ -152,7 +152,7 @@ class RabbitMQMessageTrigger(BaseEventTrigger):
         rabbitmq_conn_id: str = RabbitMQHook.default_conn_name,
         prefetch: int = PREFETCH,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.queue_name = queue_name
         self.rabbitmq_conn_id = rabbitmq_conn_id
         self.prefetch = prefetch
