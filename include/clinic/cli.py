@@ -10,6 +10,7 @@ import typer
 
 from clinic import shared_db_commands
 from clinic.demo import commands as demo_commands
+from clinic.documents import commands as documents
 from clinic.errors import ClinicError
 from clinic.identity import commands as keycloak_commands
 from clinic.inventory import commands as inventory
@@ -38,6 +39,7 @@ def use_the_running_stack() -> None:
 app.add_typer(shared_db_commands.app, name="db")
 app.command("sync")(inventory.sync)
 app.command("reconcile")(inventory.reconcile)
+app.add_typer(documents.app, name="documents")
 app.add_typer(demo_commands.app, name="demo")
 app.add_typer(keycloak_commands.app, name="keycloak")
 

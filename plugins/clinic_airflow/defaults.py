@@ -32,4 +32,5 @@ class Tag(StrEnum):
 
     INVENTORY = "inventory"
     ODOO = "odoo"
+    DOCUMENTS = "documents"
     HOUSEKEEPING = "housekeeping"

@@ -62,6 +62,7 @@ class Selection:
         parked_from: Not those parked before.
         parked_to: Not those parked then or later.
         limit: Not more than so many, the oldest.
+        planned_at: When the plan was made: what was parked later was not in it, and is left.
     """
 
     document_type: str | None = None
@@ -69,10 +70,11 @@ class Selection:
     parked_from: datetime | None = None
     parked_to: datetime | None = None
     limit: int = 1000
+    planned_at: datetime | None = None
 
     def __post_init__(self) -> None:
         """Take times without a zone as UTC."""
-        for name in ("parked_from", "parked_to"):
+        for name in ("parked_from", "parked_to", "planned_at"):
             instant = getattr(self, name)
             if instant is not None and instant.tzinfo is None:
                 object.__setattr__(self, name, instant.replace(tzinfo=UTC))
@@ -84,6 +86,8 @@ class Selection:
         if self.document_type is not None and parked.document_type != self.document_type:
             return False
         if self.reason is not None and parked.reason != self.reason:
+            return False
+        if self.planned_at and parked.parked_at and parked.parked_at > self.planned_at:
             return False
         if self.parked_from is None and self.parked_to is None:
             return True

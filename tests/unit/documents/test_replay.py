@@ -63,6 +63,7 @@ def replayed(lot: ListQueue, selection: Selection) -> int:
         (Selection(parked_to=NOON), [2]),
         (Selection(parked_to=datetime(2026, 11, 24, 12)), [2]),  # noqa: DTZ001 - taken as UTC
         (Selection(limit=2), [1, 2]),
+        (Selection(planned_at=NOON.replace(hour=11, minute=30)), [2]),
         (Selection(reason="wrong_hash", document_type="invoice", limit=1), [1]),
         (Selection(reason="broken_pdf"), []),
     ],

@@ -1,0 +1,129 @@
+"""``clinic documents``: what is parked and why, replay it, and one document's whole path."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import datetime
+from typing import Annotated
+
+import pika
+import psycopg
+import typer
+from psycopg.rows import dict_row
+from rich.console import Console
+from rich.table import Table
+
+from clinic.clients.broker_queue import BrokerQueue
+from clinic.clients.notifications_db import NotificationsDb
+from clinic.documents import replay as use_case
+from clinic.documents.reasons import ParkReason
+from clinic.documents.replay import Selection, WorkQueue
+from clinic.errors import PermanentError, TransientError
+
+app = typer.Typer(help="Documents on their way, and those that were parked.", no_args_is_help=True)
+
+AmqpUrl = Annotated[
+    str, typer.Option(envvar="AMQP_URL", help="amqp:// address of the broker.", show_default=False)
+]
+SharedUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="SHARED_DB_SYNC_URL",
+        help="postgresql:// address, as clinica_sync.",
+        show_default=False,
+    ),
+]
+Queue = Annotated[WorkQueue, typer.Argument(help="The queue whose parked messages are meant.")]
+DocumentType = Annotated[
+    str | None, typer.Option("--type", help="Only these: invoice or medical_record.")
+]
+Reason = Annotated[ParkReason | None, typer.Option(help="Only those parked for this reason.")]
+From = Annotated[datetime | None, typer.Option("--from", help="Not those parked before (UTC).")]
+To = Annotated[datetime | None, typer.Option("--to", help="Not those parked then or later (UTC).")]
+Limit = Annotated[int, typer.Option(min=1, help="Not more than so many, the oldest.")]
+
+
+@app.command()
+def parked(
+    queue: Queue,
+    amqp_url: AmqpUrl,
+    document_type: DocumentType = None,
+    reason: Reason = None,
+    parked_from: From = None,
+    parked_to: To = None,
+    limit: Limit = 1000,
+) -> None:
+    """List parked messages; they stay where they are."""
+    selection = Selection(document_type, reason, parked_from, parked_to, limit)
+    lot = _lot(amqp_url, queue)
+    try:
+        found = use_case.plan(lot, selection)
+    finally:
+        lot.close()
+    table = Table("parked at", "type", "message", "reason", "detail")
+    for one in found.first:
+        when = one.parked_at.isoformat(" ", "seconds") if one.parked_at else ""
+        table.add_row(when, one.document_type, one.message_id, one.reason, one.detail)
+    console = Console()
+    console.print(table)
+    reasons = ", ".join(f"{count} {name}" for name, count in found.by_reason.most_common())
+    console.print(
+        f"{found.count} of {found.seen} parked messages{': ' if reasons else ''}{reasons}"
+    )
+
+
+@app.command()
+def replay(
+    queue: Queue,
+    amqp_url: AmqpUrl,
+    shared_db_url: SharedUrl,
+    why: Annotated[str, typer.Option(help="Why; kept with your name.", show_default=False)],
+    document_type: DocumentType = None,
+    reason: Reason = None,
+    parked_from: From = None,
+    parked_to: To = None,
+    limit: Limit = 100,
+) -> None:
+    """Send parked messages on their way again, as the DAG replay_parked_documents does."""
+    selection = Selection(document_type, reason, parked_from, parked_to, limit)
+    lot, ledger = _lot(amqp_url, queue), NotificationsDb(shared_db_url)
+    try:
+        count = use_case.replay(lot, ledger, queue, selection, person=getpass.getuser(), reason=why)
+    finally:
+        lot.close()
+        ledger.close()
+    Console().print(f"{count} messages replayed.")
+
+
+@app.command()
+def timeline(document_id: str, shared_db_url: SharedUrl) -> None:
+    """Print everything that happened to one document."""
+    table = Table("at", "revision", "what", "by", "detail")
+    try:
+        with psycopg.connect(shared_db_url, connect_timeout=10, row_factory=dict_row) as database:
+            rows = database.execute(
+                "SELECT at, revision, state, actor, detail FROM document_events"
+                " WHERE document_id = %s ORDER BY number",
+                (document_id,),
+            ).fetchall()
+    except psycopg.DataError as error:
+        raise PermanentError(f"{document_id!r} is no document's id.") from error
+    except psycopg.Error as error:
+        raise TransientError(f"Reading the timeline: {error}") from error
+    if not rows:
+        raise PermanentError(f"Nothing is known of document {document_id}.")
+    for row in rows:
+        table.add_row(
+            row["at"].isoformat(" ", "milliseconds"),
+            str(row["revision"]),
+            row["state"],
+            row["actor"],
+            str(row["detail"] or ""),
+        )
+    Console().print(table)
+
+
+def _lot(amqp_url: str, queue: WorkQueue) -> BrokerQueue:
+    parameters = pika.URLParameters(amqp_url)
+    parameters.blocked_connection_timeout = 60
+    return BrokerQueue(lambda: pika.BlockingConnection(parameters), queue.parking)

@@ -1,0 +1,30 @@
+-- Who was sent what by e-mail, and who replayed what.
+
+-- name: try_notifier_lock(lock_id)$
+-- One notifier at a time: a claim that it finds was made by one that is no more.
+SELECT pg_try_advisory_lock(:lock_id);
+
+-- name: claim_mail(notification_id, recipient)!
+INSERT INTO document_mails (notification_id, recipient, state)
+VALUES (:notification_id, :recipient, 'claimed')
+ON CONFLICT (notification_id, recipient) DO NOTHING;
+
+-- name: mail_state(notification_id, recipient)$
+SELECT mail.state FROM document_mails AS mail
+WHERE mail.notification_id = :notification_id AND mail.recipient = :recipient;
+
+-- name: release_mail(notification_id, recipient)!
+DELETE FROM document_mails
+WHERE notification_id = :notification_id AND recipient = :recipient AND state = 'claimed';
+
+-- name: settle_mail(state, notification_id, recipient)!
+UPDATE document_mails SET state = :state
+WHERE notification_id = :notification_id AND recipient = :recipient;
+
+-- name: tell_timeline(document_id, revision, state, detail, actor)!
+INSERT INTO document_events (document_id, revision, state, detail, actor)
+VALUES (:document_id, :revision, :state, cast(:detail AS jsonb), :actor);
+
+-- name: record_replay(who, why, queue, message_id)!
+INSERT INTO document_replays (who, why, queue, message_id)
+VALUES (:who, :why, :queue, :message_id);
