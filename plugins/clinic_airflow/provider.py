@@ -28,13 +28,85 @@ SHARED_DB_FORM: dict[str, Any] = {
     "placeholders": {"login": "clinica_sync", "schema": "clinica_shared", "port": "5432"},
 }
 
+# The port stays in view in each form: the test button sends a hidden one as 0.
+DRIVE_FORM: dict[str, Any] = {
+    "hidden-fields": ["host", "schema", "login", "password"],
+    "relabeling": {},
+    "placeholders": {},
+}
+
+DRIVE_FIELDS: dict[str, Any] = {
+    "keyfile_dict": {
+        "label": "Key of the service account (JSON)",
+        "description": "The text of the key file that Google's console hands out.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "credential_config_file": {
+        "label": "Credentials file",
+        "description": "Instead of the key: path of a key file on Airflow's machines.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "delegate": {
+        "label": "On behalf of",
+        "description": "Address of the person in whose Drive files are kept, by domain-wide "
+        "delegation. Empty: the service account's own rights.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "drive_id": {
+        "label": "Shared drive",
+        "description": "Id of the shared drive, the last part of its address in the browser. A "
+        "service account has no space of its own.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "api_endpoint": {
+        "label": "Address of the API",
+        "description": "Another one than Google's only for tests.",
+        "schema": {"type": ["string", "null"], "default": "https://www.googleapis.com"},
+    },
+    "scope": {
+        "label": "Scope",
+        "description": "What the access is for.",
+        "schema": {
+            "type": ["string", "null"],
+            "default": "https://www.googleapis.com/auth/drive",
+        },
+    },
+}
+
+WEBDAV_FORM: dict[str, Any] = {
+    "hidden-fields": ["schema"],
+    "relabeling": {"host": "Address of the folder (https://…)", "password": "App password"},
+    "placeholders": {
+        "host": "https://cloud.clinic.example/remote.php/dav/files/clinica",
+        "login": "clinica",
+    },
+}
+
+WEBDAV_FIELDS: dict[str, Any] = {
+    "bearer": {
+        "label": "The password is a bearer token",
+        "description": "Send it as a token, without the login.",
+        "schema": {"type": "boolean", "default": False},
+    },
+    "is_nextcloud": {
+        "label": "Nextcloud",
+        "description": "Whether large files go up by Nextcloud's chunks: found out, yes, or no.",
+        "schema": {"type": "string", "enum": ["auto", "yes", "no"], "default": "auto"},
+    },
+    "timeout_s": {
+        "label": "Timeout (seconds)",
+        "description": "How long to wait for one answer.",
+        "schema": {"type": ["number", "null"], "default": 30, "minimum": 1},
+    },
+}
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata, in the form of Airflow's provider_info.schema.json."""
     return {
         "package-name": "clinic",
         "name": "Clinic",
-        "description": "Odoo and the shared database of the clinic.",
+        "description": "Odoo, the shared database and the document stores of the clinic.",
         "connection-types": [
             {
                 "connection-type": "odoo",
@@ -59,6 +131,20 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": "clinic_airflow.hooks.shared_db.SharedDbHook",
                 "hook-name": "Shared database of the clinic",
                 "ui-field-behaviour": SHARED_DB_FORM,
+            },
+            {
+                "connection-type": "clinic_drive",
+                "hook-class-name": "clinic_airflow.hooks.drive.DriveHook",
+                "hook-name": "Google Drive of the clinic",
+                "ui-field-behaviour": DRIVE_FORM,
+                "conn-fields": DRIVE_FIELDS,
+            },
+            {
+                "connection-type": "clinic_webdav",
+                "hook-class-name": "clinic_airflow.hooks.webdav.WebDavHook",
+                "hook-name": "Nextcloud, or another WebDAV server",
+                "ui-field-behaviour": WEBDAV_FORM,
+                "conn-fields": WEBDAV_FIELDS,
             },
         ],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import cached_property
 from typing import Any
 
@@ -92,15 +93,20 @@ class OdooHook(BaseHook):
         return float(connection.extra_dejson.get("timeout_s") or 30)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Back the *Test* button of the Connections page."""
+        """Back the *Test* button of the Connections page.
+
+        A connection without ``evented_url`` is of a user who does not read the change feed.
+        """
         try:
-            feed = self.get_feed()
-            feed.page(None, 1)
-            feed.close()
             user = self.get_conn().call("res.users", "context_get")
+            known = f"Odoo knows the key (user {user.get('uid')})"
+            if not self.get_connection(self.odoo_conn_id).extra_dejson.get("evented_url"):
+                return True, known
+            with closing(self.get_feed()) as feed:
+                feed.page(None, 1)
         except ClinicError as error:
             return False, str(error)
-        return True, f"Odoo knows the key (user {user.get('uid')}) and serves its change feed"
+        return True, f"{known} and serves its change feed"
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
