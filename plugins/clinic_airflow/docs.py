@@ -54,7 +54,8 @@ def _schedule(tree: ast.Module) -> str:
     """Return the schedule as the ``@dag`` decorator writes it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "schedule":
-            return f"`{ast.unparse(node.value).strip(chr(39))}`"
+            schedule = ast.unparse(node.value).strip("'")
+            return "by hand" if schedule == "None" else f"`{schedule}`"
     return "by hand"
 
 

@@ -39,10 +39,15 @@ class SharedDbHook(BaseHook):
                 task's execution_timeout.
         """
         return SharedDb(
-            self._conninfo(), is_durable=is_durable, statement_timeout_s=statement_timeout_s
+            self.conninfo(), is_durable=is_durable, statement_timeout_s=statement_timeout_s
         )
 
-    def _conninfo(self) -> str:
+    def conninfo(self) -> str:
+        """Return the address, for clients of one part of the database.
+
+        Raises:
+            PermanentError: The connection lacks a field.
+        """
         connection = self.get_connection(self.shared_db_conn_id)
         missing = [
             name
