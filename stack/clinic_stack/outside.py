@@ -17,7 +17,8 @@ MAIL_FROM = "documentos@clinica.example"
 
 def prepare(config: Config, credentials: Credentials) -> None:
     """Write what the three servers start from."""
-    for folder in ("drive", "mail", "webdav/files"):
+    # The Maildir is made by the mail server, with the folders that one has to have.
+    for folder in ("drive", "webdav/files"):
         (config.state / folder).mkdir(parents=True, exist_ok=True)
     _prepare_drive(config)
     _prepare_webdav(config, credentials)

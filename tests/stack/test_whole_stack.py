@@ -1,4 +1,4 @@
-"""All ten servers at once: what they listen on, what they let slip, and that they come back."""
+"""All servers at once: what they listen on, what they let slip, and that they come back."""
 
 import ipaddress
 import json
@@ -23,6 +23,9 @@ SERVERS = (
     "epmd",
     "rabbitmq",
     "gateway",
+    "drive",
+    "webdav",
+    "mail",
     "keycloak",
     "odoo",
     "airflow-api",
@@ -80,7 +83,7 @@ def test_every_listener_is_on_loopback(stack: Stack) -> None:
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     }
-    assert len({port for _, _, port in listeners}) >= 11
+    assert len({port for _, _, port in listeners}) >= 14
     outside = [
         listener
         for listener in listeners
@@ -186,16 +189,17 @@ def test_an_installation_that_lost_its_api_keys_gets_new_ones(second: Stack) -> 
                 raise
             return False
 
-    lost = [second.values[name] for name in ("ODOO_API_KEY", "ODOO_FEED_API_KEY")]
-    assert [admitted(key) for key in lost] == [True, True]
+    names = ("ODOO_API_KEY", "ODOO_FEED_API_KEY", "ODOO_DOCUMENTS_API_KEY")
+    lost = [second.values[name] for name in names]
+    assert [admitted(key) for key in lost] == [True, True, True]
     # What a kill leaves between Odoo's commit and the writing of the keys.
     path = second.state / "credentials.json"
     kept = {name: word for name, word in second.secrets().items() if "odoo_key_" not in name}
     path.write_text(json.dumps(kept))
     second.up()
-    new = [second.values[name] for name in ("ODOO_API_KEY", "ODOO_FEED_API_KEY")]
-    assert [admitted(key) for key in new] == [True, True]
-    assert [admitted(key) for key in lost] == [False, False]
+    new = [second.values[name] for name in names]
+    assert [admitted(key) for key in new] == [True, True, True]
+    assert [admitted(key) for key in lost] == [False, False, False]
 
 
 def test_the_gateway_answers_with_a_certificate_of_the_stacks_own_authority(stack: Stack) -> None:
