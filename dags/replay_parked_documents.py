@@ -9,8 +9,7 @@ says which it would be. More than 100 are replayed only after somebody has appro
   (`shared_db`). A message that is not chosen stays in its place.
 * **Run it twice?** Safe: what was replayed is no longer parked, and a document that is stored
   already is not stored again.
-* **When it fails**: what was not replayed is still parked; start it again. See
-  `docs/runbooks/replay_parked_documents.md`.
+* **When it fails**: the rest is still parked. See `docs/runbooks/replay_parked_documents.md`.
 """
 
 from datetime import timedelta
@@ -23,6 +22,7 @@ from clinic.documents.replay import WorkQueue
 from clinic_airflow.defaults import DEFAULT_ARGS, Tag
 
 QUEUES = [queue.value for queue in WorkQueue]
+TYPES = [None, "invoice", "medical_record"]
 REASONS = [None, *(reason.value for reason in ParkReason)]
 INSTANT = {"type": ["null", "string"], "format": "date-time"}
 
@@ -35,9 +35,7 @@ INSTANT = {"type": ["null", "string"], "format": "date-time"}
     default_args=DEFAULT_ARGS,
     params={
         "queue": Param(QUEUES[0], enum=QUEUES, description="Where the messages came from."),
-        "document_type": Param(
-            None, enum=[None, "invoice", "medical_record"], description="Only these."
-        ),
+        "document_type": Param(None, enum=TYPES, description="Only these."),
         "reason": Param(None, enum=REASONS, description="Only those parked for this."),
         "parked_from": Param(None, **INSTANT, description="Not those parked before."),
         "parked_to": Param(None, **INSTANT, description="Not those parked then or later."),

@@ -24,6 +24,8 @@ def dagbag() -> DagBag:
 def test_the_suite_looks_at_the_dags_that_there_are(dagbag: DagBag) -> None:
     assert dagbag.import_errors == {}
     assert {"sync_inventory", "reconcile_inventory", "clean_airflow_db"} <= set(dagbag.dags)
+    assert {"drain_invoices", "drain_medical_records", "drain_notifications"} <= set(dagbag.dags)
+    assert "replay_parked_documents" in dagbag.dags
     assert sorted(dagbag.dags) == [path.stem for path in DAG_FILES]
 
 

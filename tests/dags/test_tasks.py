@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
 
+import clinic_airflow.documents
 import clinic_airflow.housekeeping
 import clinic_airflow.inventory
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import RetryAction
+from airflow.sdk.exceptions import ParamValidationError
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from clinic.errors import PermanentError, TransientError
 
 DAGS_DIR = Path(__file__).parents[2] / "dags"
@@ -83,3 +86,75 @@ def test_a_permanent_error_is_not_retried_and_a_transient_one_is(dagbag: DagBag)
     assert permanent.action is RetryAction.FAIL
     assert "a person has to change something" in permanent.reason
     assert transient.action is not RetryAction.FAIL
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "queue"),
+    [("drain_invoices", "invoice_queue"), ("drain_medical_records", "medical_records_queue")],
+)
+def test_a_drain_stores_what_waits_in_its_own_queue(
+    dagbag: DagBag, monkeypatch: pytest.MonkeyPatch, dag_id: str, queue: str
+) -> None:
+    drain = replaced(monkeypatch, clinic_airflow.documents, "drain_documents", {"stored": 2})
+    assert function_of(dagbag, dag_id, "drain")() == {"stored": 2}
+    drain.assert_called_once_with(queue, 300)
+    assert dagbag.dags[dag_id].get_task("wait").queue_name == queue
+
+
+def test_notifications_are_told_for_five_minutes(
+    dagbag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notify = replaced(monkeypatch, clinic_airflow.documents, "notify", {"applied": 2})
+    assert function_of(dagbag, "drain_notifications", "drain")() == {"applied": 2}
+    notify.assert_called_once_with(300)
+
+
+@pytest.mark.parametrize(
+    "dag_id", ["drain_invoices", "drain_medical_records", "drain_notifications"]
+)
+def test_a_drain_waits_without_a_worker_and_an_idle_hour_is_no_failure(
+    dagbag: DagBag, dag_id: str
+) -> None:
+    dag = dagbag.dags[dag_id]
+    wait, drain = dag.get_task("wait"), dag.get_task("drain")
+    assert wait.deferrable
+    assert wait.soft_fail
+    assert wait.timeout == 3600
+    assert wait.execution_timeout.total_seconds() > wait.timeout
+    assert drain.execution_timeout.total_seconds() > 300
+    assert wait.downstream_task_ids == {"drain"}
+    assert dag.max_active_runs == 1
+    assert not dag.is_paused_upon_creation
+
+
+def test_a_replay_hands_on_the_form_the_plan_the_run_and_the_answer(
+    dagbag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay = replaced(monkeypatch, clinic_airflow.documents, "replay_parked", 7)
+    ti = create_autospec(RuntimeTaskInstance, instance=True)
+    ti.xcom_pull.return_value = {"chosen_options": ["Approve"]}
+    call = function_of(dagbag, "replay_parked_documents", "replay")
+    assert call({"count": 7}, params={"why": "x"}, dag_run="the run", ti=ti) == 7
+    replay.assert_called_once_with(
+        {"why": "x"}, {"count": 7}, "the run", {"chosen_options": ["Approve"]}
+    )
+    ti.xcom_pull.assert_called_once_with(task_ids="approve")
+
+
+def test_a_replay_is_dry_by_default_and_wants_a_reason(dagbag: DagBag) -> None:
+    dag = dagbag.dags["replay_parked_documents"]
+    assert dag.params["dry_run"] is True
+    with pytest.raises(ParamValidationError):
+        dag.params.get_param("why").resolve()
+    for queue in ("invoice_queue", "medical_records_queue", "notification_queue"):
+        assert dag.params.get_param("queue").resolve(queue) == queue
+    with pytest.raises(ParamValidationError):
+        dag.params.get_param("queue").resolve("documents.unrouted")
+
+
+def test_a_replay_is_reached_by_itself_or_after_approval(dagbag: DagBag) -> None:
+    dag = dagbag.dags["replay_parked_documents"]
+    assert dag.get_task("decide").downstream_task_ids == {"approve", "replay"}
+    assert dag.get_task("approve").downstream_task_ids == {"replay"}
+    assert dag.get_task("replay").trigger_rule == "none_failed_min_one_success"
+    assert dag.get_task("approve").defaults == ["Reject"]  # nobody answered: no
