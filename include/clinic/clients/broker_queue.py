@@ -18,6 +18,7 @@ from clinic.errors import ClinicError, PermanentError, TransientError
 MAX_HELD: Final = 50_000
 QUIET_S: Final = 5.0  # a broker that says nothing for so long has no more
 
+_BUSY: Final = "{}: somebody else is reading it. Wait until they are done."
 _FAILURES: Final = (pika.exceptions.AMQPError, OSError)
 
 
@@ -69,7 +70,9 @@ class BrokerQueue:
         """
         with self._doing("Counting"):
             answer = self._open().queue_declare(self._name, passive=True)
-            count = min(int(answer.method.message_count), MAX_HELD)
+        if answer.method.consumer_count:  # what they hold does not count as a message here
+            raise TransientError(_BUSY.format(self._name))
+        count = min(int(answer.method.message_count), MAX_HELD)
         for _ in range(count):
             with self._doing("Reading"):
                 parcel = _next(self._reader(count), self._name, QUIET_S, exclusive=True)
@@ -169,9 +172,7 @@ def _meaning(doing: str, error: Exception) -> ClinicError:
         )
     if isinstance(error, pika.exceptions.ChannelClosedByBroker):
         if error.reply_code == 403 and "exclusive" in said:
-            return TransientError(
-                f"{doing}: somebody else is reading it. Wait until they are done."
-            )
+            return TransientError(_BUSY.format(doing))
         if error.reply_code in {403, 404}:
             return PermanentError(
                 f"{doing}: {error.reply_text}. Load rabbitmq/definitions.json into the broker."

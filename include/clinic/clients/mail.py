@@ -102,14 +102,14 @@ def compose(mail: Mail, sender: str) -> EmailMessage:
         message["Subject"] = mail.subject
         message["Date"] = datetime.now(UTC)
         message["Message-ID"] = message_id(mail, sender)
-        message["Content-Language"] = mail.lang.replace("_", "-")
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers
     except (ValueError, HeaderParseError, IndexError) as error:
         raise PermanentError(
             f"E-mail about notification {mail.notification_id}: the address {mail.to[:200]!r} or "
             "the subject cannot be used. Correct the person's e-mail in Odoo."
         ) from error
-    message.set_content(mail.body_text)
+    message.set_content(mail.body_text)  # drops every Content- header there was
+    message["Content-Language"] = mail.lang.replace("_", "-")
     return message
 
 

@@ -1,0 +1,175 @@
+"""One queue on a real broker: batches, copies, and parked messages that keep their places."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pika
+import pytest
+from clinic.clients.broker_queue import BrokerQueue
+from clinic.documents.parcel import Parcel
+from clinic.documents.replay import Parked, Selection, WorkQueue, plan, replay
+from clinic.errors import PermanentError, TransientError
+from support.processes import wait_until
+from support.vhost import VirtualHost, virtual_host
+
+PARKING = WorkQueue.INVOICES.parking
+
+
+@pytest.fixture
+def broker() -> Iterator[VirtualHost]:
+    with virtual_host() as broker:
+        yield broker
+
+
+class Rows(list[str | None]):
+    """Keeps the message ids of replays."""
+
+    def record_replay(
+        self, *, queue: str, message_id: str | None, parked: Parked, person: str, reason: str
+    ) -> None:
+        self.append(message_id)
+
+
+def park(broker: VirtualHost, *reasons: str) -> None:
+    for number, reason in enumerate(reasons):
+        broker.publish(
+            "documents.dlx",
+            "invoice.created",
+            json.dumps({"number": number}).encode(),
+            message_id=f"m{number}",
+            headers={"x-park-reason": reason, "x-attempt": 3},
+        )
+
+
+def ids_in(broker: VirtualHost, queue: str) -> list[str | None]:
+    reader = BrokerQueue(broker.connect, queue)
+    try:
+        return [parcel.message_id for parcel in reader.parked()]
+    finally:
+        reader.close()
+        wait_for_return(broker, queue)
+
+
+def wait_for_return(broker: VirtualHost, queue: str) -> None:
+    """A closed reader's messages are back as soon as the broker has noticed."""
+    connection = broker.connect()
+    channel = connection.channel()
+    wait_until(
+        lambda: channel.queue_declare(queue, passive=True).method.consumer_count == 0, "closed"
+    )
+    connection.close()
+
+
+def test_a_batch_is_what_waits_and_not_more_than_asked_for(broker: VirtualHost) -> None:
+    broker.publish("documents_exchange", "notification.send", *(b"%d" % n for n in range(7)))
+    queue = BrokerQueue(broker.connect, "notification_queue")
+    first = queue.batch(5, 5)
+    assert [parcel.body for parcel in first] == [b"0", b"1", b"2", b"3", b"4"]
+    for parcel in first:
+        queue.ack(parcel)
+    assert [parcel.body for parcel in queue.batch(5, 5)] == [b"5", b"6"]
+    queue.close()
+    again = BrokerQueue(broker.connect, "notification_queue")
+    assert [parcel.body for parcel in again.batch(5, 5)] == [b"5", b"6"]  # were not acknowledged
+    again.close()
+
+
+def test_an_empty_queue_gives_nothing_in_time(broker: VirtualHost) -> None:
+    queue = BrokerQueue(broker.connect, "notification_queue")
+    assert queue.batch(5, 0.1) == []
+    queue.close()
+
+
+def test_a_copy_waits_in_its_retry_tier(broker: VirtualHost) -> None:
+    broker.publish("documents_exchange", "notification.send", b"{}")
+    queue = BrokerQueue(broker.connect, "notification_queue")
+    (parcel,) = queue.batch(5, 5)
+    queue.publish("documents.retry.4", replace(parcel, headers=parcel.copy_headers(attempt=2)))
+    queue.ack(parcel)
+    queue.close()
+    assert broker.depth("documents.retry.4") == 1
+    assert broker.depth("notification_queue") == 0
+
+
+def test_what_no_queue_takes_is_an_error(broker: VirtualHost) -> None:
+    queue = BrokerQueue(broker.connect, "notification_queue")
+    with pytest.raises(PermanentError, match=r"definitions\.json"):
+        queue.publish("no.such.exchange", Parcel(1, "x", b""))
+    queue.close()
+
+
+def test_a_queue_that_is_not_there_is_an_error(broker: VirtualHost) -> None:
+    queue = BrokerQueue(broker.connect, "no_such_queue.parking")
+    with pytest.raises((PermanentError, TransientError), match="no_such_queue"):
+        list(queue.parked())
+    queue.close()
+
+
+def test_a_replay_takes_the_chosen_and_leaves_the_others_in_their_places(
+    broker: VirtualHost,
+) -> None:
+    park(broker, "schema", "store_refused", "schema", "store_refused", "schema")
+    lot, rows = BrokerQueue(broker.connect, PARKING), Rows()
+    count = replay(
+        lot,
+        rows,
+        WorkQueue.INVOICES,
+        Selection(reason="store_refused"),
+        person="Ana",
+        reason="test",
+    )
+    lot.close()
+    wait_for_return(broker, PARKING)
+    assert count == 2
+    assert rows == ["m1", "m3"]
+    assert ids_in(broker, PARKING) == ["m0", "m2", "m4"]
+    work = BrokerQueue(broker.connect, "invoice_queue")
+    copies = work.batch(5, 5)
+    work.close()
+    assert [copy.message_id for copy in copies] == ["m1", "m3"]
+    assert [dict(copy.headers) for copy in copies] == [{"x-attempt": 1}] * 2
+
+
+def test_a_plan_leaves_everything_in_its_place(broker: VirtualHost) -> None:
+    park(broker, "schema", "store_refused", "schema")
+    lot = BrokerQueue(broker.connect, PARKING)
+    assert plan(lot, Selection()).count == 3
+    lot.close()
+    wait_for_return(broker, PARKING)
+    assert ids_in(broker, PARKING) == ["m0", "m1", "m2"]
+
+
+def test_two_do_not_read_a_parking_queue_at_once(broker: VirtualHost) -> None:
+    park(broker, "schema", "schema")
+    one, other = BrokerQueue(broker.connect, PARKING), BrokerQueue(broker.connect, PARKING)
+    reading = one.parked()
+    next(reading)
+    with pytest.raises(TransientError, match="somebody else is reading"):
+        next(other.parked(), None)
+    one.close()
+    other.close()
+
+
+def test_ten_thousand_parked_messages(broker: VirtualHost) -> None:
+    connection = broker.connect()
+    channel = connection.channel()
+    for number in range(10_000):
+        reason = "store_refused" if number % 100 == 0 else "schema"
+        channel.basic_publish(
+            "documents.dlx",
+            "invoice.created",
+            b"{}",
+            pika.BasicProperties(message_id=f"m{number}", headers={"x-park-reason": reason}),
+        )
+    connection.process_data_events()
+    wait_until(lambda: broker.depth(PARKING) == 10_000, "all parked", timeout_s=60)
+    connection.close()
+    lot, rows = BrokerQueue(broker.connect, PARKING), Rows()
+    chosen = Selection(reason="store_refused")
+    count = replay(lot, rows, WorkQueue.INVOICES, chosen, person="Ana", reason="test")
+    lot.close()
+    assert count == 100
+    wait_until(lambda: broker.depth(PARKING) == 9_900, "the others are back")
+    kept = ids_in(broker, PARKING)
+    assert kept == [f"m{number}" for number in range(10_000) if number % 100]
