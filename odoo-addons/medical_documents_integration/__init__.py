@@ -1,0 +1,2 @@
+from . import controllers as controllers
+from . import models as models

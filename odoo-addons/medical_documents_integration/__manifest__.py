@@ -1,0 +1,22 @@
+{
+    "name": "Medical Documents Integration",
+    "summary": "Invoices and signed medical records, published to the document store's queues",
+    "version": "19.0.1.0.0",
+    "category": "Services/Clinic",
+    "author": "Clinic",
+    "license": "LGPL-3",
+    "depends": ["account", "clinic_records", "rpc"],
+    "external_dependencies": {"python": ["pika"]},
+    "data": [
+        "security/groups.xml",
+        "security/ir.model.access.csv",
+        "security/rules.xml",
+        "data/res_users.xml",
+        "data/ir_cron.xml",
+        "views/clinic_document_views.xml",
+        "views/account_move_views.xml",
+        "views/clinic_medical_record_views.xml",
+        "views/res_users_views.xml",
+    ],
+    "installable": False,
+}

@@ -1,0 +1,55 @@
+"""Which notifications were applied: each once, however often it comes."""
+
+from odoo import fields, models
+from odoo.tools import SQL
+
+
+class ClinicDocumentNotification(models.Model):
+    """What the document store's side said about a document."""
+
+    _name = "clinic.document.notification"
+    _description = "Notification about a document"
+    _order = "document_id, number desc"
+    _rec_name = "notification_id"
+
+    notification_id = fields.Char(required=True, readonly=True)
+    document_id = fields.Many2one(
+        "clinic.document", required=True, readonly=True, index=True, ondelete="cascade"
+    )
+    number = fields.Integer(required=True, readonly=True, aggregator=None)
+    event = fields.Selection(
+        [("stored", "Stored"), ("retrying", "Trying again"), ("parked", "Set aside")],
+        required=True,
+        readonly=True,
+    )
+    at = fields.Datetime("Happened on", required=True, readonly=True)
+    detail = fields.Text(readonly=True)
+
+    _notification_id_unique = models.Constraint(
+        "UNIQUE (notification_id)", "This notification was applied already."
+    )
+
+    def _note(self, document, notification, at):
+        """Write a notification down.
+
+        Returns:
+            False if it is known already.
+        """
+        self.env.cr.execute(
+            SQL(
+                "INSERT INTO clinic_document_notification (notification_id, document_id, number,"
+                " event, at, detail, create_uid, create_date, write_uid, write_date)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, now() AT TIME ZONE 'UTC', %s,"
+                " now() AT TIME ZONE 'UTC') ON CONFLICT (notification_id) DO NOTHING",
+                notification["notification_id"],
+                document.id,
+                notification["number"],
+                notification["event"],
+                at,
+                notification.get("detail") or notification.get("reason"),
+                self.env.uid,
+                self.env.uid,
+            )
+        )
+        document.invalidate_recordset(["notification_ids"])
+        return self.env.cr.rowcount == 1

@@ -1,0 +1,74 @@
+"""The way to RabbitMQ: confirmed, mandatory, and one attempt to connect."""
+
+import contextlib
+import os
+from typing import Self
+
+import pika
+import pika.exceptions
+
+from .message import EXCHANGE
+
+ADDRESS = "CLINIC_AMQP_URL"
+TIMEOUT_S = 10
+
+
+class BrokerError(Exception):
+    """The broker did not take a message; it is tried again later. The text is for people."""
+
+
+class Broker:
+    """One connection, opened at the first message."""
+
+    def __init__(self) -> None:
+        """Connect to nothing yet."""
+        self._connection = self._channel = None
+
+    def __enter__(self) -> Self:
+        """Begin a run."""
+        return self
+
+    def __exit__(self, *_error) -> None:
+        """End the connection, if there is one."""
+        if self._connection is not None and self._connection.is_open:
+            # Everything that matters was confirmed before.
+            with contextlib.suppress(pika.exceptions.AMQPError):
+                self._connection.close()
+
+    def publish(self, routing_key: str, body: bytes, properties: dict) -> None:
+        """Publish, and return when the broker has the message on its disks.
+
+        Raises:
+            BrokerError: it has not, as far as we know.
+        """
+        try:
+            if self._channel is None:
+                self._connect()
+            self._channel.basic_publish(
+                EXCHANGE, routing_key, body, pika.BasicProperties(**properties), mandatory=True
+            )
+        except pika.exceptions.UnroutableError as error:
+            raise BrokerError(f"No queue of the broker takes {routing_key}.") from error
+        except pika.exceptions.NackError as error:
+            raise BrokerError("The broker's queue is full.") from error
+        except (pika.exceptions.AMQPError, OSError) as error:
+            text = str(error) or type(error).__name__
+            raise BrokerError(f"The broker cannot be reached: {text[:300]}") from error
+
+    def _connect(self) -> None:
+        address = os.environ.get(ADDRESS)
+        if not address:
+            raise BrokerError(f"Odoo was started without {ADDRESS}, the broker's address.")
+        try:
+            parameters = pika.URLParameters(address)
+        except ValueError as error:
+            # Not its text: it may hold the password.
+            raise BrokerError(f"{ADDRESS} is no AMQP address.") from error
+        parameters.connection_attempts = 1
+        parameters.socket_timeout = TIMEOUT_S
+        parameters.stack_timeout = TIMEOUT_S
+        parameters.blocked_connection_timeout = TIMEOUT_S
+        parameters.client_properties = {"connection_name": "Odoo: clinical documents"}
+        self._connection = pika.BlockingConnection(parameters)
+        self._channel = self._connection.channel()
+        self._channel.confirm_delivery()

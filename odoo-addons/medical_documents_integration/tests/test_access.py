@@ -1,0 +1,50 @@
+from odoo.exceptions import AccessError
+from odoo.tests import tagged
+
+from .common import DocumentCase
+
+
+@tagged("post_install", "-at_install")
+class TestAccess(DocumentCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.invoice_document = cls.rendered(cls.posted())
+        cls.record_document = cls.rendered(cls.signed())
+        cls.both = cls.invoice_document | cls.record_document
+
+    def seen(self, user):
+        return self.documents.with_user(user).search([("id", "in", self.both.ids)]).sudo()
+
+    def test_who_sees_which_documents(self):
+        self.assertEqual(self.seen(self.clerk), self.invoice_document)
+        self.assertEqual(self.seen(self.doctor), self.record_document)
+        self.assertEqual(self.seen(self.manager), self.both)
+        self.assertEqual(self.seen(self.service), self.both)
+        with self.assertRaises(AccessError):
+            self.seen(self.nobody)
+
+    def test_nobody_writes_documents_by_hand(self):
+        for user in (self.clerk, self.doctor, self.manager, self.service):
+            document = self.both.with_user(user)
+            with self.subTest(user=user.login):
+                with self.assertRaises(AccessError):
+                    document.write({"state": "stored"})
+                with self.assertRaises(AccessError):
+                    document.unlink()
+
+    def test_files_are_not_handed_out_as_attachments(self):
+        for user in (self.clerk, self.manager, self.service):
+            with self.subTest(user=user.login), self.assertRaises(AccessError):
+                self.record_document.attachment_id.with_user(user).read(["raw"])
+
+    def test_the_service_account_reads_nothing_else_and_changes_nothing(self):
+        for model in ("res.partner", "account.move", "clinic.medical.record", "res.users"):
+            with self.subTest(model=model), self.assertRaises(AccessError):
+                self.env[model].with_user(self.service).search([])
+        with self.assertRaises(AccessError):
+            self.partner.with_user(self.service).write({"name": "Changed"})
+
+    def test_the_service_account_is_in_new_companies(self):
+        company = self.env["res.company"].create({"name": "Second clinic"})
+        self.assertIn(company, self.service.company_ids)
