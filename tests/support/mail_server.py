@@ -3,7 +3,7 @@
 import contextlib
 import email
 import email.policy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ class MailServer:
         self.replies_to_recipient: dict[str, str] = {}
         self.replies_to_data: list[str] = []
         self.drops = 0
+        self.when_taken: Callable[[], None] = lambda: None
         self.controller = Controller(self, hostname="127.0.0.1", port=free_port())
 
     async def handle_RCPT(
@@ -36,6 +37,7 @@ class MailServer:
         content = cast(bytes, envelope.content)
         message = email.message_from_bytes(content, policy=email.policy.default)
         self.mails += [(to, cast(EmailMessage, message)) for to in envelope.rcpt_tos]
+        self.when_taken()
         if self.drops:  # it has the mail, and the reply is lost
             self.drops -= 1
             server.transport.abort()

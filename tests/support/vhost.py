@@ -17,12 +17,15 @@ class VirtualHost:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    @property
+    def url(self) -> str:
+        """Its address, as the user `airflow`, with only that user's rights."""
+        path = f"/{quote(self.name, safe='')}"
+        return urlsplit(needed("AMQP_URL"))._replace(path=path).geturl()
+
     def connect(self) -> pika.BlockingConnection:
-        """Open a connection as the user `airflow`, with only its rights."""
-        parts = urlsplit(needed("AMQP_URL"))
-        return pika.BlockingConnection(
-            pika.URLParameters(parts._replace(path=f"/{quote(self.name, safe='')}").geturl())
-        )
+        """Open a connection."""
+        return pika.BlockingConnection(pika.URLParameters(self.url))
 
     def publish(
         self, exchange: str, routing_key: str, *bodies: bytes, **properties: object
