@@ -60,6 +60,7 @@ build_root() { # build_root TARGET LOG
     wait "$printing" || return 1
     mv -T "$printer" "$new$PRINTER"
     printer_command >"$new/usr/bin/wkhtmltopdf"
+    printer_letters >"$new$PRINTER/letters.css"
     chmod 755 "$new/usr/bin/wkhtmltopdf"
 
     chmod -R u+rwX "$new/etc" "$new/var"
@@ -103,7 +104,15 @@ export XDG_RUNTIME_DIR="\${TMPDIR:-/tmp}/wkhtmltopdf-\$(id -u)"
 mkdir -p -m 700 "\$XDG_RUNTIME_DIR"
 export QT_QPA_PLATFORM=offscreen QT_PLUGIN_PATH="\$libraries/qt5/plugins"
 exec "\$loader" --library-path "\$libraries:\$base:\$libraries/pulseaudio:\$libraries/blas:\$libraries/lapack" \
-    $PRINTER/usr/bin/wkhtmltopdf "\$@"
+    $PRINTER/usr/bin/wkhtmltopdf --user-style-sheet $PRINTER/letters.css "\$@"
+EOF
+}
+
+printer_letters() { # the style that it puts over every page's own
+    cat <<'EOF'
+/* Letters of a font that a page brings along are drawn as curves by this program: nothing to search, copy or read aloud.
+   So they come from an installed font, of a name that no page brings. Icons stay as they are. */
+*:not(.fa):not(.oi) { font-family: "DejaVu Sans", sans-serif !important; }
 EOF
 }
 

@@ -1,12 +1,15 @@
 """PDFs: Odoo's reports are printed by a program of another Debian, with its own libraries."""
 
+import base64
 import subprocess
 from io import BytesIO
+from pathlib import Path
 
 from pypdf import PdfReader
 from support.stacks import CHECKOUT
 
 BOX = CHECKOUT / "stack" / "box"
+OTHER_FONT = Path("/usr/share/fonts/truetype/dejavu/DejaVuSerif.ttf")
 SENTENCE = "Señora Muñoz: ¿años? 1.234,50 €, vía índice «añadió» pingüino"
 
 
@@ -24,21 +27,30 @@ def printed(page: str) -> PdfReader:
     return PdfReader(BytesIO(done.stdout))
 
 
+def embedded_fonts(document: PdfReader) -> list[str]:
+    """The names of the fonts whose letters are in the file."""
+    found = []
+    resources = document.pages[0]["/Resources"]
+    for font in resources["/Font"].values():  # type: ignore[index]
+        (descendant,) = font.get_object()["/DescendantFonts"]
+        assert "/FontFile2" in descendant.get_object()["/FontDescriptor"]
+        found.append(str(descendant.get_object()["/BaseFont"]))
+    return found
+
+
 def test_spanish_text_comes_out_as_text() -> None:
     page = f'<html><head><meta charset="utf-8"></head><body><p>{SENTENCE}</p></body></html>'
     text = printed(page).pages[0].extract_text()
     assert " ".join(text.split()) == SENTENCE
 
 
-def test_the_letters_are_in_the_file() -> None:
+def test_text_stays_text_where_a_page_brings_its_own_font() -> None:
+    own = base64.b64encode(OTHER_FONT.read_bytes()).decode()
+    face = f"@font-face {{ font-family: Own; src: url(data:font/ttf;base64,{own}) }}"
     page = (
-        '<html><head><meta charset="utf-8"></head><body style="font-family: DejaVu Sans">'
-        f"<p>{SENTENCE}</p></body></html>"
+        f'<html><head><meta charset="utf-8"><style>{face}</style></head>'
+        f'<body style="font-family: Own"><p>{SENTENCE}</p></body></html>'
     )
-    resources = printed(page).pages[0]["/Resources"]
-    fonts = [font.get_object() for font in resources["/Font"].values()]  # type: ignore[index]
-    assert fonts
-    for font in fonts:
-        (descendant,) = font["/DescendantFonts"]
-        assert "DejaVu" in str(descendant.get_object()["/BaseFont"])
-        assert "/FontFile2" in descendant.get_object()["/FontDescriptor"]
+    document = printed(page)
+    assert " ".join(document.pages[0].extract_text().split()) == SENTENCE
+    assert embedded_fonts(document) == ["/DejaVuSans"]
