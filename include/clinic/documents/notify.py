@@ -348,7 +348,7 @@ class Notifier:
             self._park(parcel, ParkError(ParkReason.GAVE_UP, f"After {attempt} attempts: {error}"))
             return
         body = parcel.body
-        if notification.mails:  # Odoo hands the mails out once
+        if notification.mails:  # Odoo need not say them again
             mails = [asdict(mail) for mail in notification.mails]
             content = notification.body | {
                 "metadata": notification.body["metadata"] | {"mails": mails}

@@ -21,11 +21,12 @@ BEN = ANA | {"to": "ben@clinica.example", "name": "Ben", "lang": "en_US"}
 
 
 class FakeOdoo:
-    """Applies each notification once and gives mails with the first answer only."""
+    """Applies each notification once; gives its mails with the first answer, or each time."""
 
     def __init__(self, *emails: dict[str, str]) -> None:
         self.emails = list(emails)
         self.applied: set[str] = set()
+        self.gives_again = False
         self.unknown: set[str] = set()
         self.calls: list[list[dict[str, Any]]] = []
         self.fails: list[Exception] = []
@@ -46,7 +47,8 @@ class FakeOdoo:
         if notification_id in self.unknown:
             return {"notification_id": notification_id, "status": "unknown_document", "emails": []}
         if notification_id in self.applied:
-            return {"notification_id": notification_id, "status": "duplicate", "emails": []}
+            emails = self.emails if self.gives_again else []
+            return {"notification_id": notification_id, "status": "duplicate", "emails": emails}
         self.applied.add(notification_id)
         return {"notification_id": notification_id, "status": "applied", "emails": self.emails}
 
@@ -154,8 +156,10 @@ def test_odoo_is_told_what_the_message_says_and_nothing_else() -> None:
     ]
 
 
-def test_each_person_gets_one_mail_however_often_the_message_comes() -> None:
+@pytest.mark.parametrize("gives_again", [False, True])
+def test_each_person_gets_one_mail_however_often_the_message_comes(gives_again: bool) -> None:
     clinic = Clinic(ANA, BEN)
+    clinic.odoo.gives_again = gives_again
     parcel = notification()
     clinic.handle(parcel)
     queue, notifier = clinic.handle(parcel, parcel)
@@ -179,6 +183,16 @@ def test_a_mail_whose_sender_was_killed_is_not_sent_again_and_the_timeline_says_
     ((whom, state, detail),) = clinic.ledger.timeline
     assert (whom, state) == (ANA["to"], MailState.UNCERTAIN)
     assert "may have arrived" in detail
+
+
+def test_a_kill_between_odoos_answer_and_the_first_mail_loses_none() -> None:
+    clinic = Clinic(ANA)
+    clinic.odoo.gives_again = True
+    parcel = notification()
+    clinic.odoo.applied.add(str(parcel.message_id))
+    queue, _ = clinic.handle(parcel)
+    assert [mail.to for mail in clinic.mailer.sent] == [ANA["to"]]
+    assert queue.acked == [1]
 
 
 def test_a_mail_that_may_have_been_taken_is_uncertain() -> None:
