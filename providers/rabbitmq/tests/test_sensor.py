@@ -4,7 +4,13 @@ import threading
 
 import pytest
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
-from rabbitmq_provider.errors import LoginRefusedError, QueueNotFoundError, RabbitMQError
+from rabbitmq_provider.errors import (
+    LoginRefusedError,
+    QueueNotFoundError,
+    RabbitMQError,
+    VirtualHostError,
+)
+from rabbitmq_provider.hooks.rabbitmq import RabbitMQHook
 from rabbitmq_provider.sensors.rabbitmq import RabbitMQQueueSensor
 
 pytestmark = pytest.mark.stack
@@ -135,6 +141,27 @@ def test_a_broker_that_goes_and_comes_is_waited_for(
     assert "answers again" in caplog.text
 
 
+def test_a_virtual_host_that_was_open_may_be_down_while_the_broker_starts(
+    sensor, queue, conn_id, monkeypatch, caplog
+):
+    waiting = sensor(queue, conn_id)
+    with monkeypatch.context() as broken:
+        broken.setattr(RabbitMQHook, "queue_depth", raising(VirtualHostError("is down")))
+        with pytest.raises(VirtualHostError):
+            waiting.poke({})
+    assert not waiting.poke({})
+    monkeypatch.setattr(RabbitMQHook, "queue_depth", raising(VirtualHostError("is down")))
+    assert not waiting.poke({})
+    assert "is down Trying again" in caplog.text
+
+
+def raising(error):
+    def raise_it(*_):
+        raise error
+
+    return raise_it
+
+
 def test_a_broker_that_is_away_at_the_start_is_waited_for_in_the_triggerer(
     sensor, queue, line_conn_id, line
 ):
@@ -160,3 +187,10 @@ def test_the_worker_queue_of_airflow_is_left_alone(sensor):
 def test_waiting_for_no_message_is_refused(sensor):
     with pytest.raises(ValueError, match="min_messages"):
         sensor("invoices", min_messages=0)
+
+
+def test_what_the_trigger_says_fails_the_task_even_softly(sensor):
+    waiting = sensor("invoices", soft_fail=True)
+    event = {"status": "error", "message": "the queue is not there"}
+    with pytest.raises(RabbitMQError, match="the queue is not there"):
+        waiting.resume_execution("execute_complete", {"event": event}, {})

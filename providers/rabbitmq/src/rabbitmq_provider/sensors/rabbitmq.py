@@ -13,7 +13,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from rabbitmq_provider.backoff import Backoff
 from rabbitmq_provider.errors import RabbitMQError
 from rabbitmq_provider.hooks.rabbitmq import QueueDepth, RabbitMQHook
-from rabbitmq_provider.triggers.rabbitmq import RabbitMQQueueTrigger, is_ready
+from rabbitmq_provider.triggers.rabbitmq import FINAL, RabbitMQQueueTrigger, is_ready
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -69,6 +69,7 @@ class RabbitMQQueueSensor(BaseSensorOperator):
         self._hook: RabbitMQHook | None = None
         self._backoff = Backoff()
         self._not_before = 0.0
+        self._answered = False
 
     def execute(self, context: Context) -> Any:
         """Return at once if the queue is ready; else wait, here or in the triggerer."""
@@ -107,12 +108,15 @@ class RabbitMQQueueSensor(BaseSensorOperator):
         try:
             depth = self._hook.queue_depth(self.queue_name)
         except RabbitMQError as error:
-            if not error.transient:
+            # A broker that is just starting may say that its virtual host is down.
+            hopeful = error.transient or (self._answered and not isinstance(error, FINAL))
+            if not hopeful:
                 raise
             pause_s = self._backoff.next_s()
             self._not_before = time.monotonic() + pause_s
             log.warning("%s Trying again in %g s.", error, pause_s)
             return PokeReturnValue(is_done=False)
+        self._answered = True
         if self._backoff.failures:
             log.info("RabbitMQ answers again; still waiting for %s", self.queue_name)
             self._backoff.reset()

@@ -37,7 +37,7 @@ PREFETCH = 50
 CONSUMER_CHECK_S = 5.0
 
 # What a broker that is just starting does not say by mistake.
-_FINAL = (QueueNotFoundError, LoginRefusedError)
+FINAL = (QueueNotFoundError, LoginRefusedError)
 
 
 class RabbitMQQueueTrigger(BaseTrigger):
@@ -92,7 +92,7 @@ class RabbitMQQueueTrigger(BaseTrigger):
             try:
                 depth = await self._wait(hook, backoff)
             except RabbitMQError as error:
-                if isinstance(error, _FINAL):
+                if isinstance(error, FINAL):
                     yield TriggerEvent({"status": "error", "message": str(error)})
                     return
                 pause_s = backoff.next_s()
