@@ -1,0 +1,23 @@
+{
+    "name": "Clinic Records",
+    "summary": "Patients with a clinical profile, and medical records that are signed for good",
+    "version": "19.0.1.0.0",
+    "category": "Services/Clinic",
+    "author": "Clinic",
+    "license": "LGPL-3",
+    "depends": ["contacts", "mail"],
+    "external_dependencies": {"python": ["python-stdnum"]},
+    "data": [
+        "security/groups.xml",
+        "security/ir.model.access.csv",
+        "security/rules.xml",
+        "data/ir_sequence.xml",
+        "report/medical_record.xml",
+        "views/medical_record_views.xml",
+        "views/medical_record_amend_views.xml",
+        "views/res_partner_views.xml",
+        "views/menus.xml",
+    ],
+    "application": True,
+    "installable": True,
+}

@@ -1,0 +1,1 @@
+from . import medical_record_amend as medical_record_amend

@@ -1,0 +1,3 @@
+"""A PostgreSQL cluster with a pristine Odoo database."""
+
+from support.odoo import odoo_cluster  # noqa: F401
