@@ -1,0 +1,69 @@
+"""`clinic documents` on a real broker and a real database."""
+
+import pytest
+from clinic.cli import app
+from support.parcels import DOCUMENT_ID
+from support.shared_db import Database
+from support.vhost import VirtualHost, virtual_host
+from typer.testing import CliRunner
+
+
+@pytest.fixture
+def arguments(database: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("USER", "ana")
+    monkeypatch.setenv("LOGNAME", "ana")
+    with virtual_host() as broker:
+        monkeypatch.setenv("AMQP_URL", broker.url)
+        monkeypatch.setenv("SHARED_DB_SYNC_URL", database.sync_url)
+        for reason in ("schema", "store_refused"):
+            broker.publish(
+                "documents.dlx",
+                "invoice.created",
+                b"{}",
+                message_id=f"parked for {reason}",
+                headers={"x-park-reason": reason, "x-park-detail": "What happened."},
+            )
+        yield broker
+
+
+def run(*command: str) -> str:
+    done = CliRunner().invoke(app, ["documents", *command])
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
+
+
+def test_what_is_parked_is_listed_and_stays(arguments: VirtualHost) -> None:
+    said = run("parked", "invoice_queue")
+    assert "parked for schema" in said
+    assert "What happened." in said
+    assert "2 of 2 parked messages: 1 schema, 1 store_refused" in said
+    assert "1 of 2 parked" in run("parked", "invoice_queue", "--reason", "store_refused")
+
+
+def test_a_replay_from_a_shell_is_kept_under_the_persons_name(
+    arguments: VirtualHost, database: Database
+) -> None:
+    said = run("replay", "invoice_queue", "--reason", "store_refused", "--why", "renamed back")
+    assert "1 messages replayed" in said
+    assert arguments.depth("invoice_queue") == 1
+    (row,) = database.query("SELECT who, why, message_id FROM document_replays")
+    assert row == {"who": "ana", "why": "renamed back", "message_id": "parked for store_refused"}
+
+
+def test_a_documents_path_is_printed(arguments: VirtualHost, database: Database) -> None:
+    database.query(
+        "INSERT INTO document_events (document_id, revision, state, actor)"
+        " VALUES (%s, 1, 'stored', 'drain_invoices')",
+        DOCUMENT_ID,
+    )
+    said = run("timeline", DOCUMENT_ID)
+    assert "stored" in said
+    assert "drain_invoices" in said
+
+
+def test_an_unknown_document_is_said_to_be_unknown(arguments: VirtualHost) -> None:
+    done = CliRunner().invoke(app, ["documents", "timeline", DOCUMENT_ID])
+    assert "Nothing is known of document" in str(done.exception)
+    done = CliRunner().invoke(app, ["documents", "timeline", "no id"])
+    assert "is no document's id" in str(done.exception)
