@@ -146,6 +146,7 @@ class ClinicDocument(models.Model):
         )
 
     def _take_unrendered(self):
+        self.flush_recordset(["attachment_id"])
         self.env.cr.execute(
             SQL(
                 "SELECT 1 FROM clinic_document WHERE id = %s AND attachment_id IS NULL"

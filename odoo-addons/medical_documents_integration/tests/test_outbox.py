@@ -57,15 +57,14 @@ class TestOutbox(DocumentCase):
         self.env.invalidate_all()
         self.assertEqual(self.documents.search_count([]), before)
 
-    def test_the_document_is_in_the_transaction_that_posts(self):
+    def test_nobody_else_sees_the_document_before_the_posting_is_committed(self):
         move = self.posted()
         self.env.flush_all()
-        self.env.cr.execute(
-            "SELECT xmin::text = pg_current_xact_id()::xid::text FROM clinic_document"
-            " WHERE id = %s",
-            (self.of(move).id,),
-        )
-        self.assertEqual(self.env.cr.fetchone(), (True,))
+        with self.registry.cursor() as cr:
+            cr.execute(
+                "SELECT 1 FROM clinic_document WHERE document_id = %s", (self.of(move).document_id,)
+            )
+            self.assertFalse(cr.fetchall())
 
     def test_the_patient_is_named_by_their_id(self):
         self.assertEqual(self.of(self.posted(self.patient)).patient_id, self.patient)
