@@ -60,7 +60,7 @@ def test_no_mail_twice_and_none_forgotten(database: Database, killed_at: int) ->
 def is_free(database: Database) -> bool:
     locks = "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database"
     return bool(
-        database.value(f"{locks} WHERE locktype = 'advisory' AND datname = %s", database.name) == 0  # noqa: S608
+        database.value(f"{locks} WHERE locktype = 'advisory' AND datname = %s", database.name) == 0
     )
 
 
