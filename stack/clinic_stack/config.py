@@ -93,7 +93,9 @@ class Config:
         port = os.environ.get("CLINIC_PORTS") or (
             remembered.read_text().strip() if remembered.exists() else "0"
         )
-        emulated = Path(os.environ["CLINIC_CHECKOUT"], "stack", "drive_emulator").is_dir()
+        emulated = Path(
+            os.environ["CLINIC_CHECKOUT"], "stack/drive_emulator/credentials.py"
+        ).exists()
         wanted = os.environ.get("CLINIC_SERVICES", "").split() or [
             name for name in SERVICES if emulated or name != "drive"
         ]

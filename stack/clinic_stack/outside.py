@@ -56,7 +56,7 @@ def _prepare_drive(config: Config) -> None:
     """Make the service account and the tokens, once for an address."""
     code = config.stack / "drive_emulator"
     folder = config.state / "google"
-    if not code.is_dir():
+    if not (code / "credentials.py").exists():
         return
     key = fingerprint(tree_fingerprint([code]), drive_url(config), config.venv)
     mark = folder / "made-from"
