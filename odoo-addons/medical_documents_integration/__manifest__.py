@@ -18,5 +18,5 @@
         "views/clinic_medical_record_views.xml",
         "views/res_users_views.xml",
     ],
-    "installable": False,
+    "installable": True,
 }

@@ -288,9 +288,14 @@ class ClinicDocument(models.Model):
         if not source:
             raise UserError(self.env._("The record that the document shows was deleted."))
         newer = self.search_count(
-            [("document_id", "=", self.document_id), ("revision", ">", self.revision)], limit=1
+            [
+                ("res_model", "=", self.res_model),
+                ("res_id", "=", self.res_id),
+                ("revision", ">", self.revision),
+            ],
+            limit=1,
         )
-        if newer:
+        if newer:  # what was meant here cannot be shown any more
             raise UserError(self.env._("A newer revision has taken this one's place."))
         source = source.with_company(self.company_id).with_context(
             lang=source.env.user.lang, allowed_company_ids=self.company_id.ids

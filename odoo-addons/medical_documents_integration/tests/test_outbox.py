@@ -96,6 +96,16 @@ class TestOutbox(DocumentCase):
         self.assertNotIn("Ana", str(document._message()))
         self.assertNotIn("Healthy", str(document._message()))
 
+    def test_an_amended_record_is_the_next_revision_of_the_same_document(self):
+        record = self.signed()
+        amended = record.amend("A wrong dose")
+        amended.action_sign()
+        first, second = self.of(record), self.of(amended)
+        self.assertEqual((first.revision, second.revision), (1, 2))
+        self.assertEqual(first.document_id, second.document_id)
+        with patch.object(type(record), "_render_document", return_value=PDF):
+            self.assertEqual([first._render(), second._render()], [PDF, PDF])
+
     def test_a_manager_sends_one_or_many_again_with_the_same_revision(self):
         documents = self.rendered(self.posted()) | self.rendered(self.posted())
         documents.write({"state": "parked", "error": "full", "attempts": 3})
