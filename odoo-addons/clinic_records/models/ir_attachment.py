@@ -60,9 +60,9 @@ class IrAttachment(models.Model):
             UserError: a file belongs to something else.
         """
         for file in self.sudo():
-            if file.res_model in {False, record._name} and not file.res_id:
-                if file.create_uid == self.env.user or self.env.su:
-                    file.write({"res_model": record._name, "res_id": record.id})
+            loose = file.res_model in {False, record._name} and not file.res_id
+            if loose and (self.env.su or file.create_uid == self.env.user):
+                file.write({"res_model": record._name, "res_id": record.id})
             if (file.res_model, file.res_id) != (record._name, record.id):
                 raise UserError(
                     self.env._("%(file)s belongs to another record. Upload it here.", file=file.id)

@@ -20,7 +20,7 @@ class ClinicMedicalRecord(models.Model):
 
     _name = "clinic.medical.record"
     _description = "Medical record"
-    _inherit = ["mail.thread", "mail.activity.mixin"]
+    _inherit = ("mail.thread", "mail.activity.mixin")
     _order = "date desc, id desc"
     _rec_name = "number"
     _check_company_auto = True
@@ -135,7 +135,7 @@ class ClinicMedicalRecord(models.Model):
 
     def _create_drafts(self, vals_list):
         number = self.env["ir.sequence"].sudo().next_by_code
-        blank = {name: False for name in _GUARDED} | {"state": "draft", "revision": 1}
+        blank = dict.fromkeys(_GUARDED, False) | {"state": "draft", "revision": 1}
         records = super().create(  # blank: no default of the context gets in
             [
                 {**blank, **vals, "number": vals.get("number") or number("clinic.medical.record")}
