@@ -20,7 +20,7 @@ class ClinicDocumentSource(models.AbstractModel):
 
     document_count = fields.Integer("Stored documents", compute="_compute_document")
     document_state = fields.Selection(
-        lambda self: self.env["clinic.document"]._fields["state"].selection,
+        lambda self: self.env["clinic.document"]._fields["state"]._description_selection(self.env),
         "Document",
         compute="_compute_document",
     )
