@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from drive_emulator.errors import DriveError, invalid
+from drive_emulator.errors import invalid
 
 Predicate = Callable[[Mapping[str, Any]], bool]
 
@@ -154,6 +154,3 @@ def _instant(text: str) -> datetime:
     except ValueError:
         raise invalid("Invalid Value") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-__all__ = ["DriveError", "Predicate", "compile_query"]

@@ -1,0 +1,143 @@
+"""Airflow's way in to Google Drive.
+
+The connection is the Google provider's; uploads, folders and the trash are those of
+:class:`clinic.clients.drive.DriveStore`, as the provider's uploads neither resume nor compare.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.providers.google.suite.hooks.drive import GoogleDriveHook
+from airflow.sdk.exceptions import AirflowException
+from clinic.clients.drive import GOOGLE, DriveStore
+from clinic.errors import ClinicError, PermanentError
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import AuthorizedSession
+from google.oauth2 import credentials as person
+from google.oauth2 import service_account
+
+from clinic_airflow.provider import DRIVE_FORM, python_style
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from google.api_core.client_options import ClientOptions
+
+SCOPE: Final = "https://www.googleapis.com/auth/drive"
+
+
+class DriveHook(GoogleDriveHook):
+    """Turns an Airflow connection into a document store in Google Drive.
+
+    The connection holds, in extra: ``keyfile_dict`` (the text of a key file: a service account's,
+    or an authorised user's) or ``credential_config_file`` (its path), ``delegate`` (in whose name a
+    service account acts), ``drive_id`` (a shared drive), ``scope`` and ``api_endpoint``.
+
+    Args:
+        drive_conn_id: The connection to use.
+    """
+
+    conn_name_attr = "drive_conn_id"
+    default_conn_name = "google_cloud_drive"
+    conn_type = "clinic_drive"
+    hook_name = "Google Drive of the clinic"
+
+    def __init__(self, drive_conn_id: str = default_conn_name) -> None:
+        super().__init__(gcp_conn_id=drive_conn_id)
+        self.drive_conn_id = drive_conn_id
+
+    @property
+    def scopes(self) -> Sequence[str]:
+        """What the access is for; the provider's default would be all of Google Cloud."""
+        return [one.strip() for one in (self._get_field("scope") or SCOPE).split(",")]
+
+    @property
+    def endpoint(self) -> str:
+        """The API's address."""
+        return str(self._get_field("api_endpoint") or GOOGLE).rstrip("/")
+
+    def get_client_options(self, api_endpoint_override: str | None = None) -> ClientOptions:
+        """Point the provider's own methods to the same address."""
+        return super().get_client_options(api_endpoint_override or self.endpoint)
+
+    def get_credentials_and_project_id(self) -> tuple[Any, str | None]:
+        """Return the credentials that the connection describes, and the project if it names one.
+
+        Raises:
+            PermanentError: It describes none, or they are not readable.
+        """
+        if self._cached_credentials is not None:
+            return self._cached_credentials, self._cached_project_id
+        try:
+            credentials, project_id = self._credentials()
+        except (ValueError, KeyError, OSError, GoogleAuthError, AirflowException) as error:
+            # The error's text may quote the key file.
+            raise PermanentError(
+                f"The credentials of connection {self.drive_conn_id!r} are not readable "
+                f"({type(error).__name__}): paste the whole key file that Google handed out, or "
+                "name a file that Airflow can read."
+            ) from None
+        if delegate := self._get_field("delegate"):
+            if not hasattr(credentials, "with_subject"):
+                raise PermanentError(
+                    f"Connection {self.drive_conn_id!r} names a delegate, which only a service "
+                    "account can act for: empty it, or use a service account's key."
+                )
+            credentials = credentials.with_subject(delegate)
+        self._cached_credentials, self._cached_project_id = credentials, project_id
+        return credentials, project_id
+
+    def _credentials(self) -> tuple[Any, str | None]:
+        keyfile = self._get_field("keyfile_dict")
+        if isinstance(keyfile, str):
+            keyfile = json.loads(keyfile)
+        if keyfile:
+            if keyfile["type"] == "authorized_user":
+                found = person.Credentials.from_authorized_user_info(  # type: ignore[no-untyped-call]
+                    keyfile, self.scopes
+                )
+            else:
+                found = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+                    keyfile, scopes=self.scopes
+                )
+            return found, keyfile.get("project_id")
+        if not any(self._get_field(name) for name in ("credential_config_file", "key_path")):
+            raise PermanentError(
+                f"Connection {self.drive_conn_id!r} has no key: paste a service account's key file "
+                "under 'Key of the service account', or name a credentials file."
+            )
+        credentials, project_id = super().get_credentials_and_project_id()
+        return credentials, project_id
+
+    def get_session(self) -> AuthorizedSession:
+        """Return an authorised session. It refreshes its token at a 401, once."""
+        return AuthorizedSession(  # type: ignore[no-untyped-call]
+            self.get_credentials(), max_refresh_attempts=1
+        )
+
+    def get_store(self, root_folder: str) -> DriveStore:
+        """Return the document store below a folder. Close it after use."""
+        return DriveStore(
+            self.get_session(),
+            root_folder,
+            drive_id=self._get_field("drive_id") or None,
+            endpoint=self.endpoint,
+        )
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Back the *Test* button of the Connections page."""
+        try:
+            store = self.get_store("")
+            try:
+                return True, store.check()
+            finally:
+                store.close()
+        except ClinicError as error:
+            return False, str(error)
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Hide the fields of the connection form that Drive does not need."""
+        return python_style(DRIVE_FORM)
