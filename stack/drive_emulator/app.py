@@ -106,16 +106,16 @@ class Emulator:
                     for name, value in request.query_params.items()
                 },
                 "content_range": request.headers.get("content-range"),
-                "fault": fault.action if fault else None,
+                "fault": fault.kind if fault else None,
                 "status": None,
             }
             self._faults.log.append(entry)
             try:
                 if fault and fault.delay_s:
                     await asyncio.sleep(fault.delay_s)
-                if fault and fault.action == "expire_tokens":
+                if fault and fault.kind == "expire_tokens":
                     self._tokens.revoke_all()
-                if fault and fault.action == "status":
+                if fault and fault.kind == "status":
                     raise fault.error()
                 response = await endpoint(request)
             except DriveError as error:
@@ -125,7 +125,7 @@ class Emulator:
                     async for _ in request.stream():
                         pass
                 raise
-            if fault and fault.action == "lost_reply":
+            if fault and fault.kind == "lost_reply":
                 request.state.abort()
                 raise AbortedError
             entry["status"] = response.status_code

@@ -1,8 +1,8 @@
 """What goes wrong on demand, by ``POST /_emulator/faults``, and a log of what was asked.
 
-A rule is a JSON object: ``method`` and ``path`` (regular expressions; the path with its query),
-``nth`` (the first matching request it applies to, default 1), ``times`` (to how many, default 1)
-and one action:
+A rule is a JSON object: ``method`` (default any) and ``path`` (a part of the path with its query,
+default any), ``nth`` (the first matching request it applies to, default 1), ``times`` (to how many,
+default all) and its ``kind``, by default ``status``:
 
 - ``status`` with ``reason``, ``message`` and ``retry_after``: answered instead of doing anything
 - ``reset``: the connection breaks after ``after_bytes`` of the body; what came before is kept
@@ -11,12 +11,12 @@ and one action:
 - ``corrupt``: one byte is wrong, in what is stored or in what is downloaded
 - ``expire_tokens``, ``expire_session``: they are unknown from now on
 - ``folder_gone``: somebody deleted the folder that a file should go to
-- ``delay``: nothing but ``delay_s``, which goes with every action
+- ``delay``: nothing but ``delay_s``, which goes with every kind
 """
 
 from __future__ import annotations
 
-import re
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ from typing import Any
 
 from drive_emulator.errors import DriveError, invalid
 
-ACTIONS = frozenset(
+KINDS = frozenset(
     {
         "status", "reset", "partial", "lost_reply", "corrupt", "expire_tokens",
         "expire_session", "folder_gone", "delay",
     }
 )  # fmt: skip
 _TYPES: dict[str, type | tuple[type, ...]] = {
-    "method": str, "path": str, "nth": int, "times": int, "action": str, "status": int,
+    "method": str, "path": str, "nth": int, "times": int, "kind": str, "status": int,
     "reason": str, "message": str, "retry_after": int, "after_bytes": int, "keep_bytes": int,
     "delay_s": (int, float),
 }  # fmt: skip
@@ -41,11 +41,11 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 class Fault:
     """One rule, and how often it may still apply."""
 
-    method: re.Pattern[str]
-    path: re.Pattern[str]
-    action: str
-    skip: int
-    times: int
+    method: str = ""
+    path: str = ""
+    kind: str = "status"
+    nth: int = 1
+    times: float = math.inf
     status: int = 503
     reason: str = "backendError"
     message: str = ""
@@ -62,15 +62,10 @@ class Fault:
         for name, value in rule.items():
             if not isinstance(value, _TYPES[name]):
                 raise invalid(f"{name} of a rule has the wrong type")
-        values = dict(rule)
-        if values.get("action") not in ACTIONS:
-            raise invalid(f"action is one of {sorted(ACTIONS)}")
-        try:
-            patterns = [re.compile(values.pop(name, ".*")) for name in ("method", "path")]
-        except re.error as error:
-            raise invalid(f"Not a regular expression: {error}") from error
-        skip, times = values.pop("nth", 1) - 1, values.pop("times", 1)
-        return cls(patterns[0], patterns[1], values.pop("action"), skip, times, **values)
+        fault = cls(**rule)
+        if fault.kind not in KINDS:
+            raise invalid(f"kind is one of {sorted(KINDS)}")
+        return fault
 
     def error(self) -> DriveError:
         """Return the answer of a ``status`` rule."""
@@ -99,10 +94,10 @@ class Faults:
         """Return the rule that applies to this request; every one that matches counts it."""
         chosen = None
         for rule in self._rules:
-            if not rule.method.fullmatch(method) or not rule.path.search(path):
+            if rule.method not in {"", method} or rule.path not in path:
                 continue
-            if rule.skip > 0:
-                rule.skip -= 1
+            if rule.nth > 1:
+                rule.nth -= 1
             elif rule.times > 0 and chosen is None:
                 rule.times -= 1
                 chosen = rule

@@ -105,9 +105,9 @@ class Files:
             content.seek(first)
             while sent < last - first + 1:
                 block = content.read(min(BLOCK, last - first + 1 - sent))
-                if fault and fault.action == "corrupt" and sent == 0:
+                if fault and fault.kind == "corrupt" and sent == 0:
                     block = bytes([block[0] ^ 1]) + block[1:]
-                if fault and fault.action == "reset" and sent + len(block) > fault.after_bytes:
+                if fault and fault.kind == "reset" and sent + len(block) > fault.after_bytes:
                     yield block[: fault.after_bytes - sent]
                     request.state.abort()
                     raise AbortedError
@@ -264,7 +264,7 @@ class Files:
 def drop_parents(storage: Storage, request: Request, metadata: Any, caller: Caller) -> None:
     """Carry out the fault ``folder_gone``: somebody deletes the folder just now."""
     fault: Fault | None = request.state.fault
-    if fault and fault.action == "folder_gone" and isinstance(metadata, dict):
+    if fault and fault.kind == "folder_gone" and isinstance(metadata, dict):
         for parent in metadata.get("parents", []):
             storage.delete(storage.get(parent, caller, all_drives=True))
 

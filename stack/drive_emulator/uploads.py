@@ -178,19 +178,19 @@ class Uploads:
         """Write the body; when it breaks off, whole steps of it are kept, as Drive does."""
         fault: Fault | None = request.state.fault
         limit = length
-        if fault and fault.action == "partial":
+        if fault and fault.kind == "partial":
             limit = fault.keep_bytes // STEP * STEP
         received = 0
         with path.open("r+b") as file:
             file.seek(there)
             try:
                 async for block in request.stream():
-                    if fault and fault.action == "corrupt" and not received and block:
+                    if fault and fault.kind == "corrupt" and not received and block:
                         block = bytes([block[0] ^ 1]) + block[1:]
                     if received < limit:
                         file.write(block[: limit - received])
                     received += len(block)
-                    if fault and fault.action == "reset" and received > fault.after_bytes:
+                    if fault and fault.kind == "reset" and received > fault.after_bytes:
                         request.state.abort()
                         raise AbortedError
             except (ClientDisconnect, AbortedError):
@@ -214,7 +214,7 @@ class Uploads:
         ).fetchone()
         session: dict[str, Any] | None = json.loads(row[0]) if row else None
         fault: Fault | None = request.state.fault
-        gone = bool(fault and fault.action == "expire_session")
+        gone = bool(fault and fault.kind == "expire_session")
         if session is None or session["until"] < time.time() or gone:
             self._storage.database.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
             if session is not None:
@@ -229,7 +229,7 @@ def _caller(session: dict[str, Any]) -> Caller:
 
 def _corrupted(request: Request, content: bytes) -> bytes:
     fault: Fault | None = request.state.fault
-    if fault and fault.action == "corrupt" and content:
+    if fault and fault.kind == "corrupt" and content:
         return bytes([content[0] ^ 1]) + content[1:]
     return content
 
