@@ -29,7 +29,7 @@ from clinic.clients.drive_upload import (
 )
 from clinic.documents.reasons import ParkReason
 from clinic.documents.store import Stored, Upload
-from clinic.errors import ParkError, TransientError
+from clinic.errors import ParkError, PermanentError, TransientError
 
 if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
@@ -93,9 +93,16 @@ class DriveStore:
 
         Raises:
             TransientError: Drive, its folders or its space failed for now.
-            ParkError: Another file is in its place.
+            ParkError: Another file is in its place, or Drive does not take the request.
         """
-        patience = self._patience()
+        try:
+            return self._put(upload, self._patience(), resume)
+        except ParkError:
+            raise
+        except PermanentError as error:
+            raise ParkError(ParkReason.STORE_REFUSED, str(error)) from error
+
+    def _put(self, upload: Upload, patience: Patience, resume: Resume | None) -> Stored:
         file_id = upload.reserved_id
         if file_id is None:
             if found := self._find(upload, patience):

@@ -119,7 +119,7 @@ class DriveApi:
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._session.close()
+        self._session.close()  # type: ignore[no-untyped-call]
 
     def url(self, path: str) -> str:
         """Return the address of a method."""
@@ -161,7 +161,7 @@ class DriveApi:
             PermanentError: Drive does not take the request.
         """
         try:
-            answer = self._session.request(
+            answer: requests.Response = self._session.request(  # type: ignore[no-untyped-call]
                 method, url, timeout=_TIMEOUT_S, allow_redirects=False, **arguments
             )
         except RefreshError as error:
