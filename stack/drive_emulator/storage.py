@@ -74,7 +74,10 @@ class Storage:
         self._content = data / "content"
         for folder in (self.uploads, self._content):
             folder.mkdir(parents=True, exist_ok=True)
-        self.database = sqlite3.connect(data / "drive.sqlite", autocommit=True)
+        # The event loop may run in another thread than the one that called this.
+        self.database = sqlite3.connect(
+            data / "drive.sqlite", autocommit=True, check_same_thread=False
+        )
         self.database.execute("PRAGMA journal_mode = WAL")
         self.database.execute("PRAGMA synchronous = NORMAL")
         self.database.executescript(CREATE)
