@@ -107,8 +107,8 @@ class Drive:
         self._admin.close()
 
     def fault(self, **rule: Any) -> None:
-        """Plan what goes wrong."""
-        self.admin("POST", "faults", json=[rule])
+        """Plan what goes wrong, once unless told otherwise."""
+        self.admin("POST", "faults", json=[{"times": 1} | rule])
 
     def reset(self) -> None:
         """Let all go well, and forget what was asked."""
@@ -135,9 +135,9 @@ class Drive:
 
     def person(self) -> Any:
         """Return the credentials of a person who consented."""
-        return person.Credentials.from_authorized_user_file(
-            self.directory / "authorized_user.json", [SCOPE]
-        )
+        key = json.loads((self.directory / "authorized_user.json").read_text())
+        del key["type"]
+        return person.Credentials(None, scopes=[SCOPE], **key)
 
     def session(self, credentials: Any = None) -> AuthorizedSession:
         """Return a session for these credentials; default the service account's own."""

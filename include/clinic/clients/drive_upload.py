@@ -67,7 +67,7 @@ class Patience:
     """How long one piece of work may wait in all, and how its pauses grow.
 
     Args:
-        total_s: After so long no new pause begins.
+        total_s: After so long without any progress no new pause begins.
         sleep: What waits; a test's own takes no time.
         clock: What tells the time.
     """
@@ -78,14 +78,16 @@ class Patience:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._total_s = total_s
         self._ends_at = clock() + total_s
         self._sleep = sleep
         self._clock = clock
         self._failures = 0
 
     def progress(self) -> None:
-        """Note that something went well: the next pause is short again."""
+        """Note that a part is done: the next pause is short again, and the time begins anew."""
         self._failures = 0
+        self._ends_at = self._clock() + self._total_s
 
     def pause(self, error: TransientError) -> None:
         """Wait before the next try: 1, 2, 4 … seconds and a little, or as long as Drive asks.
@@ -297,22 +299,21 @@ class ResumableUpload:
                         state.sent_bytes = 0
                         is_doubtful = False
                         notify(state)
+                    was_asked, is_doubtful = is_doubtful, False
                     answer = (
                         self._ask(state.session_uri)
-                        if is_doubtful
+                        if was_asked
                         else self._send(state.session_uri, file, state.sent_bytes)
                     )
-                    is_doubtful = False
                     if answer.status_code != 308:
                         state.sent_bytes = self._size
                         return json_of(self._doing, answer)
-                    there = _bytes_there(answer)
-                    if there > state.sent_bytes:
+                    there, sent_before = _bytes_there(answer), state.sent_bytes
+                    state.sent_bytes = there
+                    if there > sent_before:
                         patience.progress()
-                        state.sent_bytes = there
                         notify(state)
-                    else:
-                        state.sent_bytes = there
+                    elif not was_asked:
                         patience.pause(TransientError(f"{self._doing}: Drive took nothing more."))
                 except MissingError as error:
                     if state.session_uri is None:
@@ -353,7 +354,7 @@ class ResumableUpload:
         )
 
     def _send(self, session_uri: str, file: IO[bytes], at: int) -> requests.Response:
-        if self._size == 0:
+        if at >= self._size:  # of an empty file, or of one whose last answer is missing
             return self._ask(session_uri)
         file.seek(at)
         chunk = file.read(self._chunk_bytes)

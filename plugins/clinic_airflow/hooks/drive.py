@@ -7,10 +7,10 @@ The connection is the Google provider's; uploads, folders and the trash are thos
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.google.suite.hooks.drive import GoogleDriveHook
-from airflow.sdk.exceptions import AirflowException
 from clinic.clients.drive import GOOGLE, DriveStore
 from clinic.errors import ClinicError, PermanentError
 from google.auth.exceptions import GoogleAuthError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from google.api_core.client_options import ClientOptions
 
+GOOGLE_TOKENS: Final = "https://oauth2.googleapis.com/token"
 SCOPE: Final = "https://www.googleapis.com/auth/drive"
 
 
@@ -72,7 +73,7 @@ class DriveHook(GoogleDriveHook):
             return self._cached_credentials, self._cached_project_id
         try:
             credentials, project_id = self._credentials()
-        except (ValueError, KeyError, OSError, GoogleAuthError, AirflowException) as error:
+        except (ValueError, KeyError, TypeError, OSError, GoogleAuthError) as error:
             # The error's text may quote the key file.
             raise PermanentError(
                 f"The credentials of connection {self.drive_conn_id!r} are not readable "
@@ -90,26 +91,38 @@ class DriveHook(GoogleDriveHook):
         return credentials, project_id
 
     def _credentials(self) -> tuple[Any, str | None]:
-        keyfile = self._get_field("keyfile_dict")
+        # Not by google.auth.load_credentials_from_file: it takes any kind, one that runs a program
+        # among them, and Google calls it deprecated for that.
+        keyfile = self._get_field("keyfile_dict") or {}
+        if path := self._get_field("credential_config_file") if not keyfile else None:
+            keyfile = Path(path).read_text()
         if isinstance(keyfile, str):
             keyfile = json.loads(keyfile)
-        if keyfile:
-            if keyfile["type"] == "authorized_user":
-                found = person.Credentials.from_authorized_user_info(  # type: ignore[no-untyped-call]
-                    keyfile, self.scopes
-                )
-            else:
-                found = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
-                    keyfile, scopes=self.scopes
-                )
-            return found, keyfile.get("project_id")
-        if not any(self._get_field(name) for name in ("credential_config_file", "key_path")):
+        if not keyfile:
             raise PermanentError(
                 f"Connection {self.drive_conn_id!r} has no key: paste a service account's key file "
                 "under 'Key of the service account', or name a credentials file."
             )
-        credentials, project_id = super().get_credentials_and_project_id()
-        return credentials, project_id
+        if keyfile["type"] == "service_account":
+            found = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+                keyfile, scopes=self.scopes
+            )
+        elif keyfile["type"] == "authorized_user":
+            # from_authorized_user_info would not heed the file's token_uri.
+            found = person.Credentials(  # type: ignore[no-untyped-call]
+                None,
+                refresh_token=keyfile["refresh_token"],
+                token_uri=keyfile.get("token_uri") or GOOGLE_TOKENS,
+                client_id=keyfile["client_id"],
+                client_secret=keyfile["client_secret"],
+                scopes=self.scopes,
+            )
+        else:
+            raise PermanentError(
+                f"Connection {self.drive_conn_id!r} has a key of a kind that is not used here: "
+                "take a service account's, or an authorised user's."
+            )
+        return found, keyfile.get("project_id")
 
     def get_session(self) -> AuthorizedSession:
         """Return an authorised session. It refreshes its token at a 401, once."""
