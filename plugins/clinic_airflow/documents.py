@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import smtplib
 import tempfile
@@ -10,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -22,10 +21,10 @@ from clinic.clients.broker_queue import BrokerQueue
 from clinic.clients.mail import SmtpMailer
 from clinic.clients.notifications_db import NotificationsDb
 from clinic.documents import replay as use_case
+from clinic.documents.message import problems_of
 from clinic.documents.notify import Notifier
 from clinic.documents.replay import Selection, WorkQueue
 from clinic.errors import PermanentError, TransientError
-from jsonschema import Draft202012Validator
 from rabbitmq_provider.errors import RabbitMQError
 from rabbitmq_provider.hooks.rabbitmq import RabbitMQHook
 
@@ -44,7 +43,6 @@ ODOO: Final = "odoo_documents"
 BROKER: Final = "rabbitmq_default"
 MAIL: Final = "smtp_default"
 STORES_VARIABLE: Final = "clinic_document_stores"
-SCHEMAS: Final = Path(__file__).parents[2] / "docs" / "reference" / "messages"
 
 BRAKE_S: Final = 60
 IDLE_S: Final = 5
@@ -79,25 +77,22 @@ def drain_documents(queue: str, seconds: float) -> dict[str, Any]:
     """
     # Not at the top: the other tasks need none of it.
     from clinic.clients.documents_db import DocumentsDb
-    from clinic.clients.rabbitmq import Consumer, Publisher
     from clinic.documents.drain import Drain
 
     with _brake(), ExitStack() as stack:
         stores = _stores(stack)
-        ledger = stack.enter_context(closing(DocumentsDb(SharedDbHook().conninfo())))
+        ledger = stack.enter_context(closing(DocumentsDb(SharedDbHook().conninfo(), queue)))
         odoo = stack.enter_context(closing(OdooHook(ODOO).get_conn()))
-        publisher = stack.enter_context(closing(Publisher(broker_connection)))
-        consumer = stack.enter_context(closing(Consumer(broker_connection, queue)))
+        messages = stack.enter_context(closing(BrokerQueue(broker_connection, queue)))
         spool_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="documents-")))
-        drain = Drain(ledger, odoo, stores, publisher, spool_dir)
-        return drain.run(consumer, seconds, IDLE_S).as_dict()
+        return Drain(messages, ledger, odoo, stores, spool_dir).run(seconds, IDLE_S).as_dict()
 
 
 def _stores(stack: ExitStack) -> dict[str, DocumentStore]:
     """Return the store of each document type, as the Variable says."""
-    from clinic.documents.settings import StoreSettings
+    from clinic.documents.settings import parse_settings
 
-    chosen = StoreSettings.parse(Variable.get(STORES_VARIABLE, default=None))
+    chosen = parse_settings(Variable.get(STORES_VARIABLE, default=None))
     return {
         document_type: stack.enter_context(closing(store_of(place.conn_id, place.folder)))
         for document_type, place in chosen.items()
@@ -143,7 +138,7 @@ def notify(seconds: float) -> dict[str, int]:
         closing(BrokerQueue(broker_connection, WorkQueue.NOTIFICATIONS.value)) as queue,
     ):
         return (
-            Notifier(odoo, mails, ledger, queue, notification_problems)
+            Notifier(odoo, mails, ledger, queue, partial(problems_of, "notification"))
             .run(seconds, IDLE_S)
             .as_dict()
         )
@@ -172,21 +167,6 @@ def mailer() -> SmtpMailer:
             raise ConnectionError(str(error)) from error
 
     return SmtpMailer(connect, sender)
-
-
-def notification_problems(body: Any) -> str:
-    """Return what is wrong with a notification by its schema; empty when nothing is."""
-    errors = sorted(_validator().iter_errors(body), key=lambda error: list(map(str, error.path)))
-    return "; ".join(
-        f"{'.'.join(map(str, error.path)) or 'the message'}: {error.message[:200]}"
-        for error in errors[:3]
-    )
-
-
-@cache
-def _validator() -> Draft202012Validator:
-    schema = json.loads((SCHEMAS / "notification.schema.json").read_text(encoding="utf-8"))
-    return Draft202012Validator(schema)
 
 
 # Parked messages

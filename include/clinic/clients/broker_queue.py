@@ -109,6 +109,18 @@ class BrokerQueue:
         with self._doing("Acknowledging in"):
             self._open().basic_ack(parcel.tag)
 
+    def keep_alive(self) -> None:
+        """Answer the broker's heartbeat, which nobody else does while documents are on their way.
+
+        Raises:
+            TransientError: The broker is not there any more.
+        """
+        with self._doing("Holding"):
+            if self._connection is not None:
+                self._connection.process_data_events(0)
+            if self._reading is not None and not self._reading.is_open:
+                raise pika.exceptions.ChannelWrongStateError("the broker closed the channel")
+
     def close(self) -> None:
         """Close the connection; what was not acknowledged returns to its place."""
         connection, self._connection = self._connection, None

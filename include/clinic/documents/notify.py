@@ -20,13 +20,12 @@ from typing import Any, Final, Protocol
 from clinic.documents.mail import Mail, Mailer, UncertainError
 from clinic.documents.parcel import PARKING_EXCHANGE, Parcel, now_text
 from clinic.documents.reasons import ParkReason
+from clinic.documents.retry import LAST_ATTEMPT, tier
 from clinic.errors import ParkError, PermanentError, TransientError
 
 log = logging.getLogger(__name__)
 
 BATCH: Final = 50
-LAST_ATTEMPT: Final = 28  # 10 s, 1 min, 10 min, then once an hour: about a day
-RETRY_TIERS: Final = 4
 MAX_BODY_BYTES: Final = 1_000_000
 
 # What Odoo is told of a notification, beside the ids; what a message lacks stays out.
@@ -355,7 +354,7 @@ class Notifier:
             }
             body = json.dumps(content, ensure_ascii=False).encode()
         copy = replace(parcel, body=body, headers=parcel.copy_headers(attempt=attempt + 1))
-        self._queue.publish(f"documents.retry.{min(attempt, RETRY_TIERS)}", copy)
+        self._queue.publish(f"documents.retry.{tier(attempt)}", copy)
         self._queue.ack(parcel)
         self.summary.retried += 1
         log.warning("notification %s, attempt %d: %s", notification.id, attempt, error)

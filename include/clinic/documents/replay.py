@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from clinic.documents.parcel import EXCHANGE, Parcel
+from clinic.documents.parcel import EXCHANGE, Parcel, now_text
 from clinic.documents.reasons import ParkReason
 from clinic.errors import PermanentError
 
@@ -191,7 +191,10 @@ def replay(
         raise PermanentError("A replay needs a person and a reason: say why in `why`.")
     result = Plan()
     for parcel, parked in _chosen(lot, selection, result):
-        lot.publish(EXCHANGE, replace(parcel, headers=parcel.copy_headers(attempt=1)))
+        lot.publish(
+            EXCHANGE,
+            replace(parcel, headers=parcel.copy_headers(attempt=1, x_replayed_at=now_text())),
+        )
         ledger.record_replay(
             queue=queue.value,
             message_id=parcel.message_id,

@@ -1,0 +1,72 @@
+"""Is a downloaded file what its message says it is? Asked before any store is."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import pypdf
+
+from clinic.documents.message import DocumentMessage
+from clinic.documents.reasons import ParkReason
+from clinic.errors import ParkError
+
+_MAGIC: Final = b"%PDF-"
+_HEAD_BYTES: Final = 1024  # readers look for the magic in the first 1024 bytes
+_LARGEST_OPENED_BYTES: Final = 20_000_000
+
+
+def check_file(path: Path, message: DocumentMessage) -> None:
+    """Compare a file with its message, and see that it is a PDF that opens.
+
+    Raises:
+        ParkError: It is another file, or no PDF.
+    """
+    expected = message.metadata
+    size_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        if _MAGIC not in head:
+            raise ParkError(
+                ParkReason.WRONG_TYPE,
+                f"Odoo served {_kind_of(head)} in place of the PDF of {message}.",
+            )
+        if size_bytes != expected.size_bytes:
+            raise ParkError(
+                ParkReason.WRONG_SIZE,
+                f"The file of {message} has {size_bytes} bytes; the message says "
+                f"{expected.size_bytes}.",
+            )
+        file.seek(0)
+        if hashlib.file_digest(file, "sha256").hexdigest() != expected.sha256:
+            raise ParkError(
+                ParkReason.WRONG_HASH,
+                f"The file of {message} is not the one that the message was written for: its "
+                "SHA-256 differs.",
+            )
+    # Opening reads what the file calls its index, which a large scan may have a lot of: its hash
+    # says already that it is the file Odoo rendered.
+    if size_bytes <= _LARGEST_OPENED_BYTES:
+        _open(path, message)
+
+
+def _open(path: Path, message: DocumentMessage) -> None:
+    try:
+        with pypdf.PdfReader(path) as reader:
+            pages = len(reader.pages)
+    except Exception as error:  # a broken file makes pypdf raise nearly anything
+        raise ParkError(
+            ParkReason.BROKEN_PDF, f"The PDF of {message} does not open: {str(error)[:200]}"
+        ) from error
+    if not pages:
+        raise ParkError(ParkReason.BROKEN_PDF, f"The PDF of {message} has no page.")
+
+
+def _kind_of(head: bytes) -> str:
+    text = head.lstrip()[:100].lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head")):
+        return "an HTML page"
+    if not head:
+        return "an empty file"
+    return f"a file that begins with {head[:16]!r}"

@@ -1,0 +1,216 @@
+"""The drain on a real broker and a real database."""
+
+import json
+import uuid
+from typing import Any
+
+import psycopg
+import pytest
+from clinic.clients.documents_db import DocumentsDb
+from clinic.documents.message import problems_of
+from clinic.errors import PermanentError, TransientError
+from support.draining import QUEUE, message, pdf
+from support.stack_env import needed
+
+from .conftest import Rig
+
+pytestmark = pytest.mark.stack
+
+
+def offered(rig: Rig, words: str = "one", **metadata: Any) -> dict[str, Any]:
+    content = pdf(words)
+    body = message(content, **metadata)
+    rig.odoo.offer(body, content)
+    return body
+
+
+def states(rig: Rig) -> list[str]:
+    return [row["state"] for row in rig.database.query("SELECT state FROM documents")]
+
+
+def test_a_document_is_stored_told_and_acknowledged(rig: Rig) -> None:
+    body = offered(rig)
+    rig.publish(body)
+    assert rig.drain() == {
+        "stored": 1, "found_in_store": 0, "duplicates": 0, "retried": 0, "parked": 0, "told": 1,
+    }  # fmt: skip
+    (row,) = rig.database.query("SELECT * FROM documents")
+    assert row["state"] == "stored"
+    assert (rig.store.folder / row["file_id"]).read_bytes() == pdf("one")
+    ((properties, told),) = rig.take("notification_queue")
+    notification = json.loads(told)
+    assert problems_of("notification", notification) == ""
+    assert notification["metadata"]["url"] == row["url"]
+    assert properties.message_id == notification["metadata"]["notification_id"]
+    assert rig.broker.depth(QUEUE) == 0
+
+
+def test_a_document_that_comes_again_is_stored_and_told_under_one_id(rig: Rig) -> None:
+    body = offered(rig)
+    rig.publish(body, body)
+    first = rig.drain()
+    rig.publish(body)
+    second = rig.drain()
+    assert (first["stored"], first["duplicates"]) == (1, 1)
+    assert (second["stored"], second["duplicates"]) == (0, 1)
+    assert len(list(rig.store.folder.iterdir())) == 1
+    assert len({properties.message_id for properties, _ in rig.take("notification_queue")}) == 1
+
+
+GARBAGE: dict[str, tuple[Any, str]] = {
+    "not JSON": (b"Factura 17", "not_json"),
+    "a number": (b"17", "schema"),
+    "a list too deep": (b"[" * 100_000, "not_json"),
+    "5 MB": (b" " * 5_000_000, "too_large"),
+    "a missing key": ({"patient_id": ...}, "schema"),
+    "one key more": ({"urgent": True}, "schema"),
+    "a wrong type": ({"patient_id": "seventeen"}, "schema"),
+    "another folder": ({"file_path": "/clinic/documents/../../web/login"}, "bad_path"),
+    "an encoded folder": ({"file_path": "/clinic/documents/%2e%2e/x"}, "bad_path"),
+    "another host": ({"file_path": "https://evil.example/x.pdf"}, "foreign_host"),
+    "a host without a scheme": ({"file_path": "//evil.example/x.pdf"}, "foreign_host"),
+    "another document's path": (
+        {"file_path": f"/clinic/documents/{uuid.UUID(int=7)}/1/content"},
+        "bad_path",
+    ),
+    "an unknown type": ({"document_type": "x_ray"}, "unknown_type"),
+    "a type of another queue": ({"document_type": "medical_record"}, "unknown_type"),
+}
+
+
+def bytes_of(bad: Any) -> bytes:
+    if isinstance(bad, bytes):
+        return bad
+    wrong = message(pdf("one")) | bad
+    return json.dumps({name: value for name, value in wrong.items() if value is not ...}).encode()
+
+
+def test_garbage_is_parked_with_its_reason_and_the_queue_goes_on(rig: Rig) -> None:
+    garbage = {bytes_of(bad): reason for bad, reason in GARBAGE.values()}
+    assert len(garbage) == len(GARBAGE)
+    rig.publish(offered(rig, "before"))
+    rig.broker.publish("documents_exchange", "invoice.created", *garbage)
+    rig.publish(offered(rig, "after"))
+    summary = rig.drain()
+    assert (summary["parked"], summary["stored"]) == (len(garbage), 2)
+    parked = rig.take(f"{QUEUE}.parking")
+    assert {body: properties.headers["x-park-reason"] for properties, body in parked} == garbage
+    assert all(len(properties.headers["x-park-detail"]) > 20 for properties, _ in parked)
+
+
+@pytest.mark.parametrize(
+    ("content", "metadata", "reason"),
+    [
+        pytest.param(b"<!DOCTYPE html><title>500</title>", {}, "wrong_type", id="HTML"),
+        pytest.param(pdf("one")[:300], {}, "broken_pdf", id="half a PDF"),
+        pytest.param(pdf("one"), {"size_bytes": 17}, "wrong_size", id="another size"),
+        pytest.param(pdf("one"), {"sha256": "0" * 64}, "wrong_hash", id="another hash"),
+        pytest.param(None, {}, "gone_in_odoo", id="deleted"),
+    ],
+)
+def test_a_file_that_is_not_the_document_is_parked_and_told(
+    rig: Rig, content: bytes | None, metadata: dict[str, Any], reason: str
+) -> None:
+    body = message(content or b"gone", **metadata)
+    if content is not None:
+        rig.odoo.offer(body, content)
+    rig.publish(body)
+    assert rig.drain()["parked"] == 1
+    assert states(rig) == ["parked"]
+    ((properties, _),) = rig.take(f"{QUEUE}.parking")
+    assert properties.headers["x-park-reason"] == reason
+    ((_, told),) = rig.take("notification_queue")
+    assert json.loads(told)["metadata"]["reason"] == reason
+    assert problems_of("notification", json.loads(told)) == ""
+
+
+def test_a_store_that_is_down_puts_a_document_off(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(upload: object) -> None:
+        raise TransientError("The store is full. Make room.")
+
+    monkeypatch.setattr(rig.store, "put", full)
+    body = offered(rig)
+    rig.publish(body)
+    assert rig.drain()["retried"] == 1
+    assert states(rig) == ["retrying"]
+    assert rig.broker.depth(QUEUE) == 0
+    ((_, told),) = rig.take("notification_queue")
+    notification = json.loads(told)["metadata"]
+    assert (notification["event"], notification["attempt"]) == ("retrying", 1)
+    # It comes back by itself from the first tier, as the second attempt.
+    monkeypatch.undo()
+    summary = rig.drain(idle_s=20)
+    assert summary["stored"] == 1
+    assert states(rig) == ["stored"]
+
+
+def test_a_day_of_attempts_is_enough(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(upload: object) -> None:
+        raise TransientError("The store is full. Make room.")
+
+    monkeypatch.setattr(rig.store, "put", full)
+    body = offered(rig)
+    rig.broker.publish(
+        "documents_exchange",
+        "invoice.created",
+        json.dumps(body).encode(),
+        headers={"x-attempt": 28},
+    )
+    assert rig.drain()["parked"] == 1
+    ((properties, _),) = rig.take(f"{QUEUE}.parking")
+    assert properties.headers["x-park-reason"] == "gave_up"
+
+
+def test_what_a_store_refuses_is_parked(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(upload: object) -> None:
+        raise PermanentError("Another file lies there.")
+
+    monkeypatch.setattr(rig.store, "put", refuse)
+    rig.publish(offered(rig))
+    assert rig.drain()["parked"] == 1
+    ((properties, _),) = rig.take(f"{QUEUE}.parking")
+    assert properties.headers["x-park-reason"] == "store_refused"
+
+
+def test_nothing_is_acknowledged_while_the_database_is_away(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = rig.store.put
+
+    def lose_the_database(upload: Any) -> Any:
+        stored = put(upload)
+        with psycopg.connect(needed("POSTGRES_ADMIN_URL")) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                (rig.database.name,),
+            )
+        return stored
+
+    monkeypatch.setattr(rig.store, "put", lose_the_database)
+    rig.publish(offered(rig))
+    with pytest.raises(TransientError, match="Shared database"):
+        rig.drain()
+    monkeypatch.undo()
+    assert rig.broker.depth(QUEUE) == 1
+    assert rig.drain()["found_in_store"] == 1
+    assert len(list(rig.store.folder.iterdir())) == 1
+
+
+def test_a_queue_has_one_drain_at_a_time(rig: Rig) -> None:
+    first = DocumentsDb(rig.database.sync_url, QUEUE)
+    first.open_drain()
+    rig.publish(offered(rig))
+    with pytest.raises(TransientError, match="another process drains"):
+        rig.drain()
+    first.close()
+    assert rig.drain()["stored"] == 1
+
+
+def test_analysts_see_no_documents(rig: Rig) -> None:
+    with (
+        psycopg.connect(rig.database.readonly_url) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("SELECT * FROM documents")
