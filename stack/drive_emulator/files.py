@@ -227,7 +227,7 @@ class Files:
                 "limit": str(self._storage.limit(caller.email)),
                 "usage": used,
                 "usageInDrive": used,
-                "usageInDriveTrash": str(self._storage.used(caller.email, only_trashed=True)),
+                "usageInDriveTrash": str(self._storage.trashed(caller.email)),
             },
             "maxUploadSize": str(5 * 1024**4),
         }  # fmt: skip

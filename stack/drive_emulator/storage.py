@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,6 +87,9 @@ class Storage:
         for (content,) in rows:
             file = json.loads(content)
             self._files[file["id"]] = file
+        self._used: Counter[str] = Counter()
+        for file in self._files.values():
+            self._used[file["owner"]] += int(file.get("size", 0))
 
     def close(self) -> None:
         """Let go of the database."""
@@ -158,12 +162,16 @@ class Storage:
         """Return where its bytes are."""
         return self._content / str(file["id"])
 
-    def used(self, owner: str, *, only_trashed: bool = False) -> int:
+    def used(self, owner: str) -> int:
         """Return how many bytes an account or a shared drive holds, its trash with it."""
+        return self._used[owner]
+
+    def trashed(self, owner: str) -> int:
+        """Return how many of them are in the trash."""
         return sum(
             int(file.get("size", 0))
             for file in self._files.values()
-            if file["owner"] == owner and (not only_trashed or self.is_trashed(file))
+            if file["owner"] == owner and self.is_trashed(file)
         )
 
     def limit(self, owner: str) -> int:
@@ -267,11 +275,14 @@ class Storage:
         """Delete for good; a folder with all that lies in it."""
         for child in [one for one in self._files.values() if file["id"] in one["parents"]]:
             self.delete(child)
-        self._files.pop(file["id"], None)
+        if self._files.pop(file["id"], None):
+            self._used[file["owner"]] -= int(file.get("size", 0))
         self.database.execute("DELETE FROM files WHERE id = ?", (file["id"],))
         self.content_path(file).unlink(missing_ok=True)
 
     def _write(self, file: File) -> None:
+        before = self._files.get(file["id"], {})
+        self._used[file["owner"]] += int(file.get("size", 0)) - int(before.get("size", 0))
         self._files[file["id"]] = file
         self.database.execute(
             "INSERT INTO files VALUES (?, ?) "

@@ -114,8 +114,9 @@ class DriveApi:
     """
 
     def __init__(self, session: AuthorizedSession, endpoint: str) -> None:
-        # At level DEBUG it logs each address, and the address of an upload is a secret.
-        logging.getLogger("urllib3").setLevel(logging.INFO)
+        # It logs addresses, and the address of an upload is a secret. Its warnings are about
+        # google-auth's own background question for a region, which nobody here needs.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         self._session = session
         self._endpoint = endpoint.rstrip("/")
 
