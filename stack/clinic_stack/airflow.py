@@ -232,6 +232,8 @@ def _stores(config: Config, credentials: Credentials) -> dict[str, dict[str, obj
             "extra": json.dumps(
                 {
                     "keyfile_dict": json.dumps(keyfile),
+                    # A service account has no space of its own, neither at Google nor here.
+                    "drive_id": outside.shared_drive_id(config),
                     "api_endpoint": outside.drive_url(config),
                     "scope": "https://www.googleapis.com/auth/drive",
                 }

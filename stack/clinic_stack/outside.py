@@ -46,6 +46,12 @@ def drive_keyfile(config: Config) -> dict[str, object]:
     return _read(config, "service_account.json")
 
 
+def shared_drive_id(config: Config) -> str:
+    """Where documents go; empty where no emulator runs."""
+    drives = drive_settings(config).get("shared_drives")
+    return str(drives[0]["id"]) if isinstance(drives, list) else ""
+
+
 def _read(config: Config, name: str) -> dict[str, object]:
     file = config.state / "google" / name
     found: dict[str, object] = json.loads(file.read_text()) if file.exists() else {}
