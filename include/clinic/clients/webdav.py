@@ -41,6 +41,7 @@ from clinic.clients.webdav_protocol import (
     blocks,
     checked,
     encoded,
+    fit,
     segments,
 )
 from clinic.documents.reasons import ParkReason
@@ -185,7 +186,7 @@ class WebDavStore:
 
     def _put_once(self, upload: Upload) -> Stored:
         folder = checked((*self._root, *upload.folders))
-        target = checked((*folder, upload.stored_name))
+        target = checked((*folder, fit(upload.stored_name)))
         if entry := self._look(target):
             return self._found(upload, target, entry)
         try:
@@ -320,10 +321,11 @@ class WebDavStore:
         try:
             for number, begin in enumerate(range(0, upload.size_bytes, self._chunk_bytes), 1):
                 self._send_chunk(upload, begin, f"{folder}/{number:05}", headers)
-            self._dav.send(
+            answer = self._dav.send(
                 doing,
                 "MOVE",
                 f"{folder}/.file",
+                fine=(400,),
                 headers={
                     **headers,
                     "Overwrite": "F",
@@ -331,6 +333,11 @@ class WebDavStore:
                 },
                 patience_bytes=upload.size_bytes,
             )
+            if not answer.is_success:
+                raise TransientError(
+                    f"{doing}: HTTP 400, the chunks do not add up to {upload.size_bytes} bytes. "
+                    "They are sent again."
+                )
         except ClinicError:
             self._delete_quietly(folder)
             raise

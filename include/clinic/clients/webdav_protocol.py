@@ -52,6 +52,9 @@ ADVICE: Final[Mapping[int, str]] = {
 
 WAITING: Final = frozenset({408, 425, *ADVICE})
 
+UNFIT: Final = '"*:<>?|;#'
+"""What Windows, or a server that misreads a Destination, cannot have in a name."""
+
 
 class NotMendedSoonError(TransientError):
     """A person has to do something first: of no use to try again within the minute."""
@@ -90,6 +93,8 @@ def checked(path: Segments) -> Segments:
             problem = "it is no name of a file or folder"
         elif "/" in name or "\\" in name:
             problem = "it has a slash"
+        elif unfit := sorted(set(name).intersection(UNFIT)):
+            problem = f"it has {' '.join(unfit)}"
         elif not name.isprintable():
             problem = "it has characters that cannot be printed"
         elif name != name.strip() or name.endswith("."):
@@ -101,6 +106,15 @@ def checked(path: Segments) -> Segments:
                 ParkReason.STORE_REFUSED, f"The name {name[:80]!r} cannot be stored: {problem}."
             )
     return path
+
+
+def fit(name: str) -> str:
+    """Return a name with a dash for what :data:`UNFIT` lists.
+
+    >>> fit("INV: 1?.pdf")
+    'INV- 1-.pdf'
+    """
+    return name.translate(dict.fromkeys(map(ord, UNFIT), "-"))
 
 
 def encoded(path: Segments) -> str:
