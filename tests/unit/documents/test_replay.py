@@ -1,7 +1,7 @@
 """Parked messages: which are chosen, what a replay sends, and in which order it is done."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -87,7 +87,13 @@ def test_the_copy_goes_where_the_message_first_came_from_as_a_first_attempt() ->
     assert copy.routing_key == "invoice.created"
     assert copy.message_id == "m7"
     assert copy.body == parked(7).body
-    assert copy.headers == {"x-attempt": 1, "x-schema-version": 1}
+    replayed_at = datetime.fromisoformat(copy.headers["x-replayed-at"])
+    assert abs(datetime.now(UTC) - replayed_at) < timedelta(minutes=1)
+    assert copy.headers == {
+        "x-attempt": 1,
+        "x-schema-version": 1,
+        "x-replayed-at": copy.headers["x-replayed-at"],
+    }
 
 
 def test_the_parked_one_goes_last() -> None:

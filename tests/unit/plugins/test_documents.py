@@ -19,7 +19,6 @@ from clinic.documents.notify import Notifier, Summary
 from clinic.documents.parcel import Parcel
 from clinic.errors import PermanentError, TransientError
 from rabbitmq_provider.errors import BrokerUnavailableError, LoginRefusedError
-from support.parcels import notification_body
 
 FORM = {
     "queue": "invoice_queue",
@@ -198,12 +197,3 @@ def test_the_brokers_errors_become_ours(
     monkeypatch.setattr(wiring.RabbitMQHook, "get_conn", fails)
     with pytest.raises(kind, match="what it said"):
         wiring.broker_connection()
-
-
-def test_a_notification_is_held_to_its_schema() -> None:
-    good = notification_body("0b9d1c4e-8a55-4c0f-9b4e-0a6f7c1d2e3f")
-    assert wiring.notification_problems(good) == ""
-    assert wiring.notification_problems(good | {"metadata": good["metadata"] | {"mails": []}}) == ""
-    assert "Additional properties" in wiring.notification_problems(good | {"extra": 1})
-    assert "document_type" in wiring.notification_problems(good | {"document_type": "x"})
-    assert wiring.notification_problems([]) != ""

