@@ -373,6 +373,12 @@ def test_a_chunk_in_a_wrong_place_is_refused(api: Api, header: str) -> None:
     assert send(api, place, b"a" * 10, None).status_code == 200
 
 
+def test_a_chunk_that_is_not_the_last_has_whole_steps(api: Api) -> None:
+    place = api.begin(10).headers["Location"]
+    said = refused(send(api, place, b"a" * 9, "bytes 0-8/10"), 400, "invalid")
+    assert "a multiple of 262144 bytes" in said
+
+
 def test_a_small_file_comes_at_once(api: Api) -> None:
     def post(body: bytes, kind: str = "multipart/related; boundary=b") -> Any:
         return api.http.post(
