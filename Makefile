@@ -9,9 +9,10 @@ TEST_STATE := $(CURDIR)/.state-test
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## start everything, load real data, and watch a stock change travel; leaves it running
+demo: ## start everything, load real data, and watch documents and a stock change travel; leaves it running
 	@stack/ctl up
 	@$(BOX) clinic demo load
+	@$(BOX) clinic demo documents
 	@$(BOX) clinic demo show
 
 test: ## run every test, on servers of their own that are stopped afterwards

@@ -92,7 +92,7 @@ def replay(
     finally:
         lot.close()
         ledger.close()
-    Console().print(f"{count} messages replayed.")
+    Console().print(f"{count} message{'' if count == 1 else 's'} replayed.")
 
 
 @app.command()
