@@ -45,7 +45,7 @@ def test_a_replay_from_a_shell_is_kept_under_the_persons_name(
     arguments: VirtualHost, database: Database
 ) -> None:
     said = run("replay", "invoice_queue", "--reason", "store_refused", "--why", "renamed back")
-    assert "1 messages replayed" in said
+    assert "1 message replayed" in said
     assert arguments.depth("invoice_queue") == 1
     (row,) = database.query("SELECT who, why, message_id FROM document_replays")
     assert row == {"who": "ana", "why": "renamed back", "message_id": "parked for store_refused"}
