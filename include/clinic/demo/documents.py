@@ -215,6 +215,7 @@ def prepare(odoo: Odoo, doctors_odoo: Odoo) -> tuple[list[int], list[int], int]:
             "Odoo has no addon medical_documents_integration. Run `make up`, which installs it."
         )
     patient = _patient(odoo)
+    _give_a_mail_address(odoo)
     today = datetime.now(UTC).date().isoformat()
     drafts = odoo.call(
         "account.move",
@@ -278,6 +279,20 @@ def _patient(odoo: Odoo) -> int:
         [{"module": NAMESPACE, "name": name, "model": "res.partner", "res_id": patient}],
     )
     return int(patient)
+
+
+def _give_a_mail_address(odoo: Odoo) -> None:
+    """Let the administrator be reached: a new Odoo knows no address, and sends no mail then."""
+    (administrator,) = odoo.call(
+        "res.users", "search_read", [["login", "=", "admin"]], ["partner_id", "email"]
+    )
+    if not administrator["email"]:
+        odoo.call(
+            "res.partner",
+            "write",
+            administrator["partner_id"][:1],
+            {"email": "administracion@clinica.example"},
+        )
 
 
 def _documents(odoo: Odoo, invoices: list[int], records: list[int]) -> list[int]:

@@ -1,0 +1,187 @@
+"""How fast documents are drained, beside a consumer that promises nothing.
+
+Writes build/bench/documents.json. Both take the same messages from the same broker, download from
+the same folder, check each PDF and store it in the same kind of folder. The drain also keeps every
+step in the shared database and publishes a notification for each document; the plain consumer only
+acknowledges. The first part drains under `kill -9`, and counts what was lost or doubled.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pika
+from clinic.clients.broker_queue import BrokerQueue
+from clinic.documents.check import check_file
+from clinic.documents.message import parse
+from clinic.documents.store import Upload
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support.draining import QUEUE, FolderOdoo, FolderStore, message, parcel_of, pdf, run  # noqa: E402
+from support.shared_db import Database, created, migrated  # noqa: E402
+from support.vhost import VirtualHost, virtual_host  # noqa: E402
+
+
+def publish(broker: VirtualHost, odoo: FolderOdoo, count: int, duplicates: int = 0) -> None:
+    """Offer documents and publish a message for each, and a second one for some."""
+    bodies = []
+    for number in range(count):
+        content = pdf(f"invoice {number}")
+        bodies.append(message(content, number=f"INV/2026/{number:05}"))
+        odoo.offer(bodies[-1], content)
+    messages = bodies + random.Random(1).sample(bodies, duplicates)
+    random.Random(2).shuffle(messages)
+    for body in messages:
+        content, properties = parcel_of(body)
+        broker_channel(broker).basic_publish(
+            "documents_exchange",
+            "invoice.created",
+            content,
+            pika.BasicProperties(**properties, delivery_mode=2),
+            mandatory=True,
+        )
+
+
+_channels: dict[str, Any] = {}
+
+
+def broker_channel(broker: VirtualHost) -> Any:
+    """A channel with confirms, kept."""
+    if broker.name not in _channels:
+        _channels[broker.name] = broker.connect().channel()
+        _channels[broker.name].confirm_delivery()
+    return _channels[broker.name]
+
+
+def drained(database: Database, folder: Path, count: int) -> dict[str, float]:
+    """Drain undisturbed; return the rate."""
+    odoo, store = FolderOdoo(folder / "odoo"), FolderStore(folder / "store")
+    with virtual_host() as broker:
+        publish(broker, odoo, count)
+        began = time.perf_counter()
+        summary = run(broker.url, database.sync_url, odoo, store)
+        seconds = time.perf_counter() - began - 0.5  # it waits so long for more at the end
+        assert summary.stored == count
+    return {"documents": count, "per_s": round(count / seconds, 1)}
+
+
+def consumed(folder: Path, count: int) -> dict[str, float]:
+    """Do the same work in a plain consumer; return the rate."""
+    odoo, store = FolderOdoo(folder / "odoo"), FolderStore(folder / "store")
+    spooled = folder / "spooled"
+    with virtual_host() as broker:
+        publish(broker, odoo, count)
+        began = time.perf_counter()
+        with closing(BrokerQueue(broker.connect, QUEUE)) as queue:
+            done = 0
+            while done < count:
+                for parcel in queue.batch(6, 5):
+                    document = parse(parcel.routing_key, parcel.body)
+                    odoo.download(document.file_path, spooled, document.metadata.size_bytes)
+                    check_file(spooled, document)
+                    store.put(
+                        Upload(
+                            document_id=document.document_id,
+                            revision=document.revision,
+                            document_type=document.document_type,
+                            file_name=document.metadata.file_name,
+                            content_type=document.metadata.content_type,
+                            path=spooled,
+                            size_bytes=document.metadata.size_bytes,
+                            sha256=document.metadata.sha256,
+                            date=document.metadata.date,
+                            reserved_id=document.document_id,
+                        )
+                    )
+                    queue.ack(parcel)
+                    done += 1
+        seconds = time.perf_counter() - began
+    return {"documents": count, "per_s": round(count / seconds, 1)}
+
+
+def killed(database: Database, folder: Path, count: int) -> dict[str, float]:
+    """Drain under kill -9, each 1 to 4 s; return what was lost and what was doubled."""
+    odoo, store = FolderOdoo(folder / "odoo"), FolderStore(folder / "store")
+    rng = random.Random(20261124)
+    kills = 0
+    before = database.value("SELECT count(*) FROM documents")
+    with virtual_host() as broker:
+        publish(broker, odoo, count, duplicates=count // 10)
+        began = time.perf_counter()
+        stored = 0
+        while stored < count:
+            drain = subprocess.Popen(
+                [
+                    sys.executable, "-m", "support.draining", broker.url, database.sync_url,
+                    str(odoo.folder), str(store.folder),
+                ],
+                env=os.environ
+                | {"PYTHONPATH": f"{os.environ['PYTHONPATH']}:{ROOT / 'tests'}"},
+            )  # fmt: skip
+            try:
+                drain.wait(rng.uniform(1, 4))
+            except subprocess.TimeoutExpired:
+                drain.send_signal(signal.SIGKILL)
+                drain.wait()
+                kills += 1
+            stored = database.value("SELECT count(*) FROM documents WHERE state = 'stored'")
+            stored -= before
+        seconds = time.perf_counter() - began
+        run(broker.url, database.sync_url, odoo, store)
+        told = set()
+        connection = broker.connect()
+        channel = connection.channel()
+        while (taken := channel.basic_get("notification_queue", auto_ack=True))[0] is not None:
+            told.add(json.loads(taken[2])["metadata"]["notification_id"])
+        connection.close()
+    files = len(list(store.folder.iterdir()))
+    return {
+        "documents": count,
+        "duplicates_injected": count // 10,
+        "kills": kills,
+        "lost": count - stored,
+        "stored_twice": files - count,
+        "told_twice": len(told) - count,
+        "seconds": round(seconds, 1),
+    }
+
+
+def main() -> None:
+    """Measure, and keep the figures."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--documents", type=int, default=10_000, help="drained under kill -9")
+    options.add_argument("--rate", type=int, default=2_000, help="drained for the rates")
+    asked = options.parse_args()
+    with migrated() as template, created(template.name) as database:
+        with tempfile.TemporaryDirectory() as folder:
+            drain = drained(database, Path(folder), asked.rate)
+        with tempfile.TemporaryDirectory() as folder:
+            plain = consumed(Path(folder), asked.rate)
+        with tempfile.TemporaryDirectory() as folder:
+            faults = killed(database, Path(folder), asked.documents)
+    figures = {
+        "cores": os.cpu_count(),
+        "drain": drain,
+        "plain_pika_consumer": plain,
+        "ratio_to_plain": round(drain["per_s"] / plain["per_s"], 3),
+        "killed": faults,
+    }
+    target = ROOT / "build" / "bench" / "documents.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
