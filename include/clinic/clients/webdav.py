@@ -5,7 +5,7 @@ How a document gets there, so that nobody ever sees half a file and nothing is o
     PROPFIND the file     there already? equal bytes: done; others: refused
     PUT a temporary name  in <root>/.incoming; on Nextcloud, above 10 MiB, in chunks
     compare its SHA-256   as the server computes it, or of what it gives back
-    MOVE, Overwrite: F    to its place; 412: somebody was there first, compare
+    MOVE, Overwrite: F    to its place; 412: somebody was there first, look again
     PROPFIND the file     its size, and Nextcloud's number for it
 
 Killed in between, the next try deletes what lies in ``.incoming`` for this document.
@@ -197,11 +197,10 @@ class WebDavStore:
             try:
                 self._send(upload, temporary)
                 self._compare_sent(upload, temporary)
-                moved = self._dav.send(
+                self._dav.send(
                     f"Putting {upload.stored_name} in its place",
                     "MOVE",
                     self._address(temporary),
-                    fine=(412,),
                     headers={"Destination": self._address(target), "Overwrite": "F"},
                     patience_bytes=upload.size_bytes,
                 )
@@ -209,16 +208,13 @@ class WebDavStore:
                 self._delete_quietly(self._address(temporary))
                 raise
         except ConflictError:
-            self._known_folders.clear()  # somebody deleted one
+            # Somebody deleted a folder, or was there first: the next attempt looks again.
+            self._known_folders.clear()
             raise
-        if moved.status_code == 412:
-            self._delete_quietly(self._address(temporary))
         if (entry := self._look(target)) is None:
             raise TransientError(
                 f"{upload.stored_name} was stored and is gone again: did somebody move it?"
             )
-        if moved.status_code == 412:
-            return self._found(upload, target, entry)
         if entry.size_bytes != upload.size_bytes:
             raise self._others_bytes(target)
         return self._stored(upload, target, entry, created=True)

@@ -158,6 +158,23 @@ def test_a_short_file_is_sent_again(cloud: Nextcloud, store: WebDavStore, tmp_pa
     assert no_leftovers(cloud)
 
 
+@pytest.mark.parametrize(
+    ("size_bytes", "says"),
+    [
+        (9000, "9000 bytes were sent and 8999 arrived"),
+        (LARGE, f"HTTP 400, the chunks do not add up to {LARGE} bytes"),
+    ],
+)
+def test_files_that_stay_short_are_not_stored(
+    cloud: Nextcloud, store: WebDavStore, tmp_path: Path, size_bytes: int, says: str
+) -> None:
+    cloud.faults.append(Fault("PUT", "truncate", times=99))
+    with pytest.raises(TransientError, match=says):
+        store.put(upload_of(tmp_path, size_bytes))
+    assert cloud.stored() == []
+    assert list(cloud.uploads.iterdir()) == []
+
+
 def test_an_answer_lost_after_success_makes_no_second_file(
     cloud: Nextcloud, store: WebDavStore, tmp_path: Path
 ) -> None:
