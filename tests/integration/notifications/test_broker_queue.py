@@ -128,7 +128,8 @@ def test_a_replay_takes_the_chosen_and_leaves_the_others_in_their_places(
     copies = work.batch(5, 5)
     work.close()
     assert [copy.message_id for copy in copies] == ["m1", "m3"]
-    assert [dict(copy.headers) for copy in copies] == [{"x-attempt": 1}] * 2
+    assert [copy.headers.keys() for copy in copies] == [{"x-attempt", "x-replayed-at"}] * 2
+    assert [copy.attempt for copy in copies] == [1, 1]
 
 
 def test_a_plan_leaves_everything_in_its_place(broker: VirtualHost) -> None:
