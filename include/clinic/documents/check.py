@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,8 @@ from clinic.documents.reasons import ParkReason
 from clinic.errors import ParkError
 
 _MAGIC: Final = b"%PDF-"
-_HEAD_BYTES: Final = 1024  # readers look for the magic in the first 1024 bytes
+_HEAD_BYTES: Final = 1024
+_END: Final = b"%%EOF"
 _LARGEST_OPENED_BYTES: Final = 20_000_000
 
 
@@ -27,7 +29,7 @@ def check_file(path: Path, message: DocumentMessage) -> None:
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-        if _MAGIC not in head:
+        if not head.startswith(_MAGIC):
             raise ParkError(
                 ParkReason.WRONG_TYPE,
                 f"Odoo served {_kind_of(head)} in place of the PDF of {message}.",
@@ -45,6 +47,11 @@ def check_file(path: Path, message: DocumentMessage) -> None:
                 f"The file of {message} is not the one that the message was written for: its "
                 "SHA-256 differs.",
             )
+        file.seek(max(0, size_bytes - _HEAD_BYTES))
+        if _END not in file.read():
+            raise ParkError(
+                ParkReason.BROKEN_PDF, f"The PDF of {message} is cut off: it has no end mark."
+            )
     # Opening reads what the file calls its index, which a large scan may have a lot of: its hash
     # says already that it is the file Odoo rendered.
     if size_bytes <= _LARGEST_OPENED_BYTES:
@@ -54,7 +61,13 @@ def check_file(path: Path, message: DocumentMessage) -> None:
 def _open(path: Path, message: DocumentMessage) -> None:
     try:
         with pypdf.PdfReader(path) as reader:
+            if reader.is_encrypted:
+                raise ParkError(
+                    ParkReason.BROKEN_PDF, f"The PDF of {message} needs a password to open."
+                )
             pages = len(reader.pages)
+    except (OSError, MemoryError, ParkError):  # the machine's fault, or said already
+        raise
     except Exception as error:  # a broken file makes pypdf raise nearly anything
         raise ParkError(
             ParkReason.BROKEN_PDF, f"The PDF of {message} does not open: {str(error)[:200]}"
@@ -64,8 +77,8 @@ def _open(path: Path, message: DocumentMessage) -> None:
 
 
 def _kind_of(head: bytes) -> str:
-    text = head.lstrip()[:100].lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head")):
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
         return "an HTML page"
     if not head:
         return "an empty file"

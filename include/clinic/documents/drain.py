@@ -279,7 +279,7 @@ class Drain:
         """
         store = self._stores[message.document_type]
         expected = message.metadata
-        spooled = self._spool_dir / f"{message.document_id}.{message.revision}"
+        spooled = self._spool_dir / f"{message.document_id}.{message.revision}.{uuid.uuid4().hex}"
         try:
             self._source.download(message.file_path, spooled, expected.size_bytes)
             check_file(spooled, message)
@@ -301,10 +301,11 @@ class Drain:
                     reserved_id=reserved_id,
                 )
             )
-        except OSError as error:
+        except (OSError, MemoryError) as error:
+            said = getattr(error, "strerror", None) or type(error).__name__
             raise TransientError(
-                f"The file of {message} on its way through {self._spool_dir}: "
-                f"{error.strerror or error}. Make room on the disk; trying again may help."
+                f"The file of {message} on its way through {self._spool_dir}: {said}. Make room "
+                "on the machine; trying again may help."
             ) from error
         finally:
             spooled.unlink(missing_ok=True)
