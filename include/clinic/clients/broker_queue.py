@@ -124,9 +124,12 @@ class BrokerQueue:
     def close(self) -> None:
         """Close the connection; what was not acknowledged returns to its place."""
         connection, self._connection = self._connection, None
-        self._reading = self._writing = self._prefetch = None
+        reading, self._reading = self._reading, None
+        self._writing = self._prefetch = None
         if connection is not None and connection.is_open:
             with contextlib.suppress(*_FAILURES):
+                if reading is not None and reading.is_open:
+                    reading.cancel()  # the broker answers: who comes next finds no other reader
                 connection.close()
 
     def _reader(self, prefetch: int) -> BlockingChannel:

@@ -1,6 +1,7 @@
 """The drain on a real broker and a real database."""
 
 import json
+import time
 import uuid
 from typing import Any
 
@@ -223,4 +224,7 @@ def test_looking_at_what_is_parked_never_loses_it(rig: Rig) -> None:
         lot = BrokerQueue(rig.broker.connect, f"{QUEUE}.parking")
         assert [parcel.body for parcel in lot.parked()] == [b"garbage"]
         lot.close()
+        deadline = time.monotonic() + 20
+        while not rig.broker.depth(f"{QUEUE}.parking"):
+            assert time.monotonic() < deadline, "the message did not return"
     assert len(rig.take(f"{QUEUE}.parking")) == 1
