@@ -27,7 +27,13 @@ from clinic.documents.parcel import PARKING_EXCHANGE, Parcel, now_text
 from clinic.documents.reasons import ParkReason
 from clinic.documents.retry import LAST_ATTEMPT, delay_s, tier
 from clinic.documents.store import DocumentStore, Stored, Upload
-from clinic.errors import ClinicError, ParkError, PermanentError, TransientError
+from clinic.errors import (
+    ClinicError,
+    ParkError,
+    PermanentError,
+    RefusedError,
+    TransientError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +160,7 @@ class Drain:
         ledger: Keeps what became of each.
         source: Where they are downloaded from.
         stores: The store of each document type.
-        spool_dir: A folder of this drain's own, for files on their way.
+        spool_dir: A folder of this queue's own, for files on their way; emptied at the start.
         workers: How many documents are on their way at once.
     """
 
@@ -183,6 +189,9 @@ class Drain:
             TransientError: Broker or ledger went away. What was not acknowledged comes again.
         """
         self._ledger.open_drain()
+        # What a killed drain left; there is no other now.
+        for leftover in self._spool_dir.iterdir():
+            leftover.unlink()
         self._tell()
         end_at = time.monotonic() + max_s
         with ThreadPoolExecutor(self._workers, thread_name_prefix="document") as pool:
@@ -197,21 +206,24 @@ class Drain:
     def _handle(self, pool: ThreadPoolExecutor, parcels: list[Parcel]) -> None:
         """Work on a batch; acknowledge each message when it is done, in whatever order."""
         waiting: dict[Future[_Outcome], list[Parcel]] = {}
-        under_way: dict[tuple[str, int], Future[_Outcome]] = {}
-        for parcel in parcels:
-            try:
-                message = parse(parcel.routing_key, parcel.body)
-            except ParkError as error:
-                self._finish(parcel, self._set_aside(parcel, error))
-                continue
-            key = (message.document_id, message.revision)
-            if key in under_way:  # a duplicate in the same batch shares its twin's fate
-                waiting[under_way[key]].append(parcel)
-                continue
-            future = pool.submit(self._work, parcel, message)
-            under_way[key] = future
-            waiting[future] = [parcel]
+        under_way: dict[tuple[str, int], tuple[bytes, Future[_Outcome]]] = {}
+        later: list[Parcel] = []
         try:
+            for parcel in parcels:
+                try:
+                    message = parse(parcel.routing_key, parcel.body)
+                except ParkError as error:
+                    self._finish(parcel, self._set_aside(parcel, error))
+                    continue
+                key = (message.document_id, message.revision)
+                if key not in under_way:
+                    future = pool.submit(self._work, parcel, message)
+                    under_way[key] = parcel.body, future
+                    waiting[future] = [parcel]
+                elif under_way[key][0] == parcel.body:  # a duplicate shares its twin's fate
+                    waiting[under_way[key][1]].append(parcel)
+                else:  # says something else of the same document: judged by itself, afterwards
+                    later.append(parcel)
             while waiting:
                 done, _ = wait(waiting, timeout=_HEARTBEAT_S, return_when=FIRST_COMPLETED)
                 self._queue.keep_alive()
@@ -228,6 +240,8 @@ class Drain:
         finally:
             for future in waiting:
                 future.cancel()
+        if later:
+            self._handle(pool, later)
 
     def _finish(self, parcel: Parcel, outcome: _Outcome) -> None:
         # First the copy, then the acknowledgement: a kill between leaves two, never none.
@@ -244,7 +258,10 @@ class Drain:
     def _work(self, parcel: Parcel, message: DocumentMessage) -> _Outcome:
         """Store one document and return what becomes of its message."""
         began = time.monotonic()
-        begun = self._keep(self._ledger.begin, message)
+        try:
+            begun = self._keep(self._ledger.begin, message)
+        except RefusedError as error:  # one bad value must not hold up its neighbours
+            return self._set_aside(parcel, ParkError(ParkReason.SCHEMA, str(error)))
         if begun is None:
             self._keep(self._ledger.tell_again, message)
             log.info("%s is stored already", message)
@@ -356,9 +373,15 @@ class Drain:
     def _keep[**Arguments, Result](
         call: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Result:
-        """Call the ledger. Its failure is no document's: the run ends, nothing is acknowledged."""
+        """Call the ledger. Its failure is no document's: the run ends, nothing is acknowledged.
+
+        Raises:
+            RefusedError: One value was refused, and that is the document's.
+        """
         try:
             return call(*args, **kwargs)
+        except RefusedError:
+            raise
         except ClinicError as error:
             raise _LedgerError(error) from error
 

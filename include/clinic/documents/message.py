@@ -71,7 +71,13 @@ def parse(routing_key: str, body: bytes) -> DocumentMessage:
 
     Source: docs/reference/messages/document.schema.json
     """
-    document = _read_object(body)
+    try:
+        return _read(routing_key, _read_object(body))
+    except RecursionError as error:
+        raise ParkError(ParkReason.SCHEMA, "The message is nested too deep.") from error
+
+
+def _read(routing_key: str, document: dict[str, Any]) -> DocumentMessage:
     if "document_type" in document and document["document_type"] not in TYPE_OF_KEY.values():
         raise ParkError(
             ParkReason.UNKNOWN_TYPE,
@@ -127,9 +133,10 @@ def _read_object(body: bytes) -> dict[str, Any]:
         raise ParkError(ParkReason.NOT_JSON, f"The message is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise ParkError(ParkReason.SCHEMA, f"The message is no JSON object but {_shown(document)}.")
-    if _holds_nul(document):
+    if not _can_be_kept(document):
         raise ParkError(
-            ParkReason.SCHEMA, "The message holds the character U+0000, which no database keeps."
+            ParkReason.SCHEMA,
+            "The message holds U+0000 or half of a surrogate pair, which no database keeps.",
         )
     return document
 
@@ -153,13 +160,19 @@ def _check_path(path: Any) -> None:
         )
 
 
-def _holds_nul(value: Any) -> bool:
-    # Decoding JSON has bounded how deep this goes.
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any(_holds_nul(part) for pair in value.items() for part in pair)
-    return isinstance(value, list) and any(map(_holds_nul, value))
+def _can_be_kept(document: Any) -> bool:
+    """Tell whether all its texts are characters that PostgreSQL takes."""
+    left = [document]
+    while left:  # no recursion: how deep it goes is the sender's choice
+        value = left.pop()
+        if isinstance(value, str):
+            if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+                return False
+        elif isinstance(value, dict):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            left += value
+    return True
 
 
 def _shown(value: Any) -> str:

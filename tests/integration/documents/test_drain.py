@@ -59,10 +59,22 @@ def test_a_document_that_comes_again_is_stored_and_told_under_one_id(rig: Rig) -
     assert len({properties.message_id for properties, _ in rig.take("notification_queue")}) == 1
 
 
+def test_a_message_that_says_something_else_of_a_document_is_judged_by_itself(rig: Rig) -> None:
+    body = offered(rig)
+    wrong = body | {"metadata": body["metadata"] | {"sha256": "0" * 64}}
+    rig.publish(wrong, body)
+    summary = rig.drain()
+    assert (summary["parked"], summary["stored"]) == (1, 1)
+    assert states(rig) == ["stored"]
+
+
 GARBAGE: dict[str, tuple[Any, str]] = {
     "not JSON": (b"Factura 17", "not_json"),
     "a number": (b"17", "schema"),
     "a list too deep": (b"[" * 100_000, "not_json"),
+    "objects 3,000 deep": (b'{"a":' * 3_000 + b"1" + b"}" * 3_000, "schema"),
+    "half a character": ({"document_id": "\ud800"}, "schema"),
+    "a patient beyond any": ({"patient_id": 2**31}, "schema"),
     "5 MB": (b" " * 5_000_000, "too_large"),
     "a missing key": ({"patient_id": ...}, "schema"),
     "one key more": ({"urgent": True}, "schema"),
