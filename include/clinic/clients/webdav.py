@@ -74,7 +74,7 @@ class WebDavStore:
         chunk_bytes: See :data:`CHUNK_BYTES`.
 
     Raises:
-        PermanentError: The address cannot be one of Nextcloud's, or holds no host.
+        PermanentError: The address cannot be one of Nextcloud's, or holds no host, or a login.
     """
 
     name = "webdav"
@@ -88,10 +88,16 @@ class WebDavStore:
         is_nextcloud: bool | None = None,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
+        if "@" in url.rpartition("://")[2].partition("/")[0]:
+            # It would go on to everybody who is told where a document lies.
+            raise PermanentError(
+                "The address of the WebDAV folder holds a login or a password: take them out, and "
+                "put them into the connection's own fields."
+            )
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
             raise PermanentError(
-                f"{_shown(url)!r} is no address of a WebDAV folder: write it in full, "
+                f"{url!r} is no address of a WebDAV folder: write it in full, "
                 "https://cloud.example/remote.php/dav/files/USER."
             )
         self._url = url.rstrip("/")
@@ -106,7 +112,7 @@ class WebDavStore:
         if is_nextcloud:
             if not files or not user or "/" in user:
                 raise PermanentError(
-                    f"{_shown(url)!r} is no address of a Nextcloud folder: copy it from Files, "
+                    f"{url!r} is no address of a Nextcloud folder: copy it from Files, "
                     "Settings, WebDAV. It ends with /remote.php/dav/files/USER."
                 )
             self._nextcloud = (site, f"{site}/remote.php/dav/uploads/{user}")
@@ -160,13 +166,13 @@ class WebDavStore:
         Raises:
             TransientError: See :func:`clinic.clients.webdav_protocol.refusal`.
         """
-        doing = f"Looking at {_shown(self._url)}"
+        doing = f"Looking at {self._url}"
         entry = self._dav.look(doing, self._url + "/")
         if entry is None or not entry.is_folder:
             raise NotMendedSoonError(f"{doing}: there is no such folder. Check the address.")
         kind = "Nextcloud" if self._nextcloud else "WebDAV"
         space = "" if entry.free_bytes is None else f", {entry.free_bytes / 1e9:.1f} GB free"
-        return f"Logged in to {kind} at {_shown(self._url)}{space}"
+        return f"Logged in to {kind} at {self._url}{space}"
 
     def put(self, upload: Upload) -> Stored:
         """Store a document; what lies there already, byte for byte, is left as it is.
@@ -366,7 +372,7 @@ class WebDavStore:
         if self._dav.send(doing, "MKCOL", address, fine=(405, 409)).status_code == 409:
             if len(folder) == 1:
                 raise NotMendedSoonError(
-                    f"{doing}: {_shown(self._url)} is not there. Check the address of the "
+                    f"{doing}: {self._url} is not there. Check the address of the "
                     "connection, and that the account exists."
                 )
             self._known_folders.discard(folder[:-1])
@@ -398,12 +404,6 @@ class WebDavStore:
 
 def _key(upload: Upload) -> str:
     return checked((f"{upload.document_id}.{upload.revision}",))[0]
-
-
-def _shown(url: str) -> str:
-    """Return an address without a login that somebody wrote into it."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _again(*, but: tuple[type[Exception], ...]) -> Callable[[Exception], bool | float]:

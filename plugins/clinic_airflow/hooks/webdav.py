@@ -49,6 +49,11 @@ class WebDavHook(BaseHook):
                 f"Connection {self.webdav_conn_id!r} has no {' and no '.join(missing)}: fill it "
                 "in under Admin, Connections."
             )
+        if connection.port:
+            raise PermanentError(
+                f"Connection {self.webdav_conn_id!r} has a port: write the port into the address, "
+                "https://cloud.example:8443/…, and leave that field empty."
+            )
         dialect = str(extra.get("is_nextcloud") or "auto").lower()
         if dialect not in _IS_NEXTCLOUD:
             raise PermanentError(

@@ -178,9 +178,18 @@ def test_nextcloud_is_known_by_its_address_unless_the_connection_says() -> None:
             store(url, is_nextcloud=True)
 
 
-def test_a_login_in_the_address_is_not_repeated() -> None:
-    with pytest.raises(PermanentError) as caught:
-        store("https://ana:s3cret@cloud.test/x", is_nextcloud=True)
+@pytest.mark.parametrize("dialect", [None, True, False])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ana:s3cret@cloud.test/remote.php/dav/files/clinica",
+        "https://s3cret@cloud.test/x",
+        "https://:s3cret@cloud.test/x",
+    ],
+)
+def test_a_login_in_the_address_is_refused_and_not_repeated(url: str, dialect: bool | None) -> None:
+    with pytest.raises(PermanentError, match="put them into the connection's own fields") as caught:
+        store(url, is_nextcloud=dialect)
     assert "s3cret" not in str(caught.value)
 
 

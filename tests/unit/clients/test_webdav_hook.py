@@ -69,6 +69,8 @@ def test_the_dialect_can_be_said(hook: Define) -> None:
         ({"password": None, "extra": {"bearer": True}}, "'tested' has no password"),
         ({"extra": {"is_nextcloud": "maybe"}}, "write auto, yes or no"),
         ({"extra": {"timeout_s": "soon"}}, "timeout_s that is no number"),
+        ({"port": 8443}, "write the port into the address"),
+        ({"host": "https://a:b@cloud.test"}, "holds a login or a password"),
         ({"host": "cloud.test"}, "no address of a WebDAV folder"),
         ({"host": "https://dav.test", "extra": {"is_nextcloud": "yes"}}, "copy it from Files"),
     ],
