@@ -367,6 +367,12 @@ class ClinicMedicalRecord(models.Model):
         )
         return action | {"domain": [("number", "=", self.number)], "context": {}}
 
+    def _printed_timezone(self):
+        """Return where the signing time is told: a document has one, whoever prints it."""
+        self.ensure_one()
+        company, signer = self.sudo().company_id, self.sudo().signed_by_id
+        return company.partner_id.tz or self.patient_id.tz or signer.tz or "UTC"
+
     def action_print(self):
         """Print."""
         return self.env.ref("clinic_records.action_report_medical_record").report_action(self)

@@ -44,6 +44,12 @@ class TestReport(ClinicCase):
         self.assertIn("SUPERSEDED", self.html(record))
         self.assertIn("Wrong dose", self.html(new))
 
+    def test_the_signing_time_is_that_of_the_clinic_not_of_the_server(self):
+        record = self.signed()
+        record._set({"signed_at": "2026-01-15 08:30:00"})
+        self.env.company.partner_id.tz = "Asia/Tokyo"
+        self.assertIn("5:30:00", self.html(record))
+
     def test_it_is_in_the_patient_s_language(self):
         self.env["res.lang"]._activate_lang("es_ES")
         self.env["ir.module.module"].search([("name", "=", "clinic_records")])._update_translations(

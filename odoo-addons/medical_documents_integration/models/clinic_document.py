@@ -173,9 +173,10 @@ class ClinicDocument(models.Model):
             raise AccessError(self.env._("Only managers of documents send them again."))
         self.check_access("read")
         for document in self.sudo():
+            # What the other side told last is told once more, under its old number.
             document.write(
                 {"state": "pending", "error": False, "attempts": 0, "renderings": 0,
-                 "next_attempt_at": False}
+                 "next_attempt_at": False, "event_number": 0}
             )  # fmt: skip
             document.message_post(body=self.env._("Sent again by %s.", self.env.user.name))
         self.env.ref(f"{MODULE}.cron_publish").sudo()._trigger()
@@ -197,6 +198,15 @@ class ClinicDocument(models.Model):
         if not self.url:
             raise UserError(self.env._("The document is not stored yet."))
         return {"type": "ir.actions.act_url", "url": self.url, "target": "new"}
+
+    def action_open_pdf(self):
+        """Show the document as Odoo keeps it."""
+        self.ensure_one()
+        return {
+            "type": "ir.actions.act_url",
+            "url": f"/clinic/documents/{self.id}/view",
+            "target": "new",
+        }
 
     # In the scheduler
 
@@ -267,7 +277,7 @@ class ClinicDocument(models.Model):
             self._count_rendering()
             if not self._lock_pending():
                 return False
-            self._fix(self._render())
+            self._fix(self._for_author()._render())
             self.env.cr.commit()
         except psycopg2.errors.SerializationFailure:
             self.env.cr.rollback()  # somebody worked on the record meanwhile
@@ -353,7 +363,7 @@ class ClinicDocument(models.Model):
             self._tell_parked()
         except BrokerError as error:
             _logger.warning("%s is not sent: %s", self.display_name, error)
-            self._postpone(str(error))
+            self._postpone(self._for_author()._broker_sentence(error))
             self.env.cr.commit()
             return False
         else:
@@ -377,8 +387,24 @@ class ClinicDocument(models.Model):
     def _postpone_unsent(self):
         """Show on a document that others of this run found the broker gone."""
         if self._lock_pending() and self.attachment_id:
-            self._postpone(self.env._("The broker does not answer; it is tried again by itself."))
+            self._postpone(
+                self._for_author().env._("The broker does not answer; it is tried again by itself.")
+            )
             self.env.cr.commit()
+
+    def _for_author(self):
+        """Return the document in the language of whom its errors are shown to."""
+        return self.with_context(lang=self.user_id.lang)
+
+    def _broker_sentence(self, error):
+        detail = error.detail
+        return {
+            "no_queue": self.env._("No queue of the broker takes %s.", detail),
+            "full": self.env._("The broker's queue is full."),
+            "unreachable": self.env._("The broker cannot be reached: %s", detail),
+            "no_address": self.env._("Odoo was started without %s, the broker's address.", detail),
+            "bad_address": self.env._("%s is no AMQP address.", detail),
+        }[error.problem]
 
     def _message(self):
         """The message's body, as docs/reference/messages/document.schema.json says."""
@@ -440,15 +466,36 @@ class ClinicDocument(models.Model):
             SQL("SELECT 1 FROM clinic_document WHERE id = %s FOR NO KEY UPDATE", document.id)
         )
         document.invalidate_recordset()
-        if not self.env["clinic.document.notification"]._note(document, notification, at):
-            return {**answer, "status": "duplicate"}
+        known = self.env["clinic.document.notification"]
+        if not known._note(document, notification, at):
+            document._apply_again(notification, at)
+            first = known.search([("notification_id", "=", notification["notification_id"])])
+            # The other side mails each once, but may have died before it heard of them.
+            return {**answer, "status": "duplicate", "emails": first.emails or []}
         event = notification["event"]
         document._say_on_source(document._sentence(notification))
         if notification["number"] > document.event_number:
             document.event_number = notification["number"]
             getattr(document, f"_on_{event}")(notification, at)
+            if event == "parked":
+                document._tell_parked()
             answer["emails"] = document._emails(event, notification)
+            first = known.search([("notification_id", "=", notification["notification_id"])])
+            first.emails = answer["emails"]
         return {**answer, "status": "applied"}
+
+    def _apply_again(self, notification, at):
+        """Set the state that a known notification tells: the answer to what was sent again.
+
+        Nobody hears of it twice. While the document waits to be sent, only what ends that counts.
+        """
+        event = notification["event"]
+        if notification["number"] < self.event_number or (
+            self.state == "pending" and event != "stored"
+        ):
+            return
+        self.event_number = notification["number"]
+        getattr(self, f"_on_{event}")(notification, at)
 
     @api.model
     def _checked(self, notification):
@@ -505,7 +552,6 @@ class ClinicDocument(models.Model):
                 "next_attempt_at": False,
             }
         )
-        self._tell_parked()
 
     def _sentence(self, notification):
         event = notification["event"]

@@ -24,6 +24,7 @@ class ClinicDocumentNotification(models.Model):
     )
     at = fields.Datetime("Happened on", required=True, readonly=True)
     detail = fields.Text(readonly=True)
+    emails = fields.Json(readonly=True, groups="base.group_system")
 
     _notification_id_unique = models.Constraint(
         "UNIQUE (notification_id)", "This notification was applied already."

@@ -14,7 +14,16 @@ TIMEOUT_S = 10
 
 
 class BrokerError(Exception):
-    """The broker did not take a message; it is tried again later. The text is for people."""
+    """The broker did not take a message; it is tried again later.
+
+    `problem` is a code (clinic.document has the sentences, in people's languages), `detail` is
+    what the sentence names.
+    """
+
+    def __init__(self, problem: str, detail: str = "") -> None:
+        """Keep both."""
+        super().__init__(f"{problem}: {detail}")
+        self.problem, self.detail = problem, detail
 
 
 class Broker:
@@ -48,22 +57,22 @@ class Broker:
                 EXCHANGE, routing_key, body, pika.BasicProperties(**properties), mandatory=True
             )
         except pika.exceptions.UnroutableError as error:
-            raise BrokerError(f"No queue of the broker takes {routing_key}.") from error
+            raise BrokerError("no_queue", routing_key) from error
         except pika.exceptions.NackError as error:
-            raise BrokerError("The broker's queue is full.") from error
+            raise BrokerError("full") from error
         except (pika.exceptions.AMQPError, OSError) as error:
             text = str(error) or type(error).__name__
-            raise BrokerError(f"The broker cannot be reached: {text[:300]}") from error
+            raise BrokerError("unreachable", text[:300]) from error
 
     def _connect(self) -> None:
         address = os.environ.get(ADDRESS)
         if not address:
-            raise BrokerError(f"Odoo was started without {ADDRESS}, the broker's address.")
+            raise BrokerError("no_address", ADDRESS)
         try:
             parameters = pika.URLParameters(address)
         except ValueError as error:
             # Not its text: it may hold the password.
-            raise BrokerError(f"{ADDRESS} is no AMQP address.") from error
+            raise BrokerError("bad_address", ADDRESS) from error
         parameters.connection_attempts = 1
         parameters.socket_timeout = TIMEOUT_S
         parameters.stack_timeout = TIMEOUT_S

@@ -24,6 +24,22 @@ class TestAccess(DocumentCase):
         with self.assertRaises(AccessError):
             self.seen(self.nobody)
 
+    def test_notifications_follow_their_documents(self):
+        self.documents.with_user(self.service).notify([self.told(one) for one in self.both])
+        notifications = self.env["clinic.document.notification"]
+        for user, documents in (
+            (self.clerk, self.invoice_document),
+            (self.doctor, self.record_document),
+            (self.manager, self.both),
+        ):
+            with self.subTest(user=user.login):
+                seen = notifications.with_user(user).search([("document_id", "in", self.both.ids)])
+                self.assertEqual(seen.sudo().document_id, documents)
+
+    def test_the_pdf_is_opened_by_a_button(self):
+        action = self.invoice_document.with_user(self.clerk).action_open_pdf()
+        self.assertEqual(action["url"], f"/clinic/documents/{self.invoice_document.id}/view")
+
     def test_nobody_writes_documents_by_hand(self):
         for user in (self.clerk, self.doctor, self.manager, self.service):
             document = self.both.with_user(user)

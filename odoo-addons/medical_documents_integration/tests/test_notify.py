@@ -32,9 +32,40 @@ class TestNotify(DocumentCase):
         self.notify(told)
         messages = len(self.move.message_ids)
         first, second = self.notify(told, told)
-        self.assertEqual((first["status"], first["emails"]), ("duplicate", []))
+        self.assertEqual(first["status"], "duplicate")
         self.assertEqual(second["status"], "duplicate")
         self.assertEqual(len(self.move.message_ids), messages)
+
+    def test_a_duplicate_answers_the_same_mails_again(self):
+        self.clerk.clinic_document_email = "always"
+        told = self.told(self.document)
+        (first,) = self.notify(told)
+        self.assertTrue(first["emails"])
+        self.clerk.clinic_document_email = "never"
+        (second,) = self.notify(told)
+        self.assertEqual((second["status"], second["emails"]), ("duplicate", first["emails"]))
+
+    def test_a_stored_document_that_is_sent_again_ends_as_stored(self):
+        told = self.told(self.document, number=3)
+        self.notify(told, self.told(self.document, "retrying", number=4))
+        self.document.with_user(self.manager).action_send_again()
+        self.document.state = "published"
+        messages = len(self.move.message_ids)
+        (answer,) = self.notify(told)
+        self.assertEqual((answer["status"], self.document.state), ("duplicate", "stored"))
+        self.assertEqual(len(self.move.message_ids), messages)
+
+    def test_a_duplicate_sets_aside_again_but_tells_nobody_twice(self):
+        told = self.told(self.document, "parked")
+        self.notify(told)
+        self.document.with_user(self.manager).action_send_again()
+        activities = self.document.activity_ids
+        self.notify(told)
+        self.assertEqual(self.document.state, "pending", "what was not sent is still to be sent")
+        self.document.state = "published"
+        self.notify(told)
+        self.assertEqual(self.document.state, "parked")
+        self.assertEqual(self.document.activity_ids, activities)
 
     def test_an_older_notification_changes_no_state(self):
         self.notify(self.told(self.document, "stored", number=5))

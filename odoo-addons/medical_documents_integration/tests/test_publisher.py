@@ -22,7 +22,7 @@ class TestPublisher(DocumentCase):
 
         def publish(_broker, key, body, properties):
             if self.refusal:
-                raise BrokerError(self.refusal)
+                raise BrokerError("unreachable", self.refusal)
             self.sent.append((key, json.loads(body), properties))
 
         def render(move):
@@ -64,7 +64,9 @@ class TestPublisher(DocumentCase):
     def test_a_broker_that_is_down_is_asked_once_a_run_and_shown_on_all(self):
         moves = self.posted() | self.posted()
         self.refusal = "No route"
-        with patch.object(Broker, "publish", side_effect=BrokerError("No route")) as publish:
+        with patch.object(
+            Broker, "publish", side_effect=BrokerError("unreachable", "No route")
+        ) as publish:
             self.run_cron()
             self.assertEqual(publish.call_count, 1)
             self.run_cron()
@@ -79,6 +81,31 @@ class TestPublisher(DocumentCase):
         self.run_cron()
         self.assertEqual(set(self.of(moves | later).mapped("state")), {"published"})
         self.assertEqual(len(self.sent), 3)
+
+    def test_why_a_document_waits_is_said_in_its_author_s_language(self):
+        self.env["res.lang"]._activate_lang("es_ES")
+        module = self.env["ir.module.module"].search(
+            [("name", "=", "medical_documents_integration")]
+        )
+        module._update_translations(["es_ES"], overwrite=True)
+        self.clerk.lang = "es_ES"
+        document = self.of(self.posted())
+        document._fix(PDF)
+        for problem, text in (
+            ("unreachable", "No se puede conectar con el servidor de mensajes: detail"),
+            ("no_queue", "Ninguna cola del servidor de mensajes acepta detail."),
+            ("full", "La cola del servidor de mensajes está llena."),
+            ("no_address", "Odoo se inició sin detail, la dirección del servidor de mensajes."),
+            ("bad_address", "detail no es una dirección AMQP."),
+        ):
+            refusal = BrokerError(problem, "detail")
+            with (
+                self.subTest(problem=problem),
+                patch.object(Broker, "publish", side_effect=refusal),
+                patch.object(self.env.cr, "commit"),
+            ):
+                document._publish(Broker())
+                self.assertEqual(document.error, text)
 
     def test_a_report_that_fails_is_tried_a_bounded_number_of_times_while_others_go_on(self):
         bad, good = self.posted(), self.posted()

@@ -8,6 +8,7 @@ import socketserver
 import subprocess
 import threading
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -15,6 +16,7 @@ from urllib.parse import quote, urlsplit
 import jsonschema
 import pika
 import pytest
+from pypdf import PdfReader
 from support.odoo import ADMIN, OdooCluster, OdooServer
 from support.odoo import odoo_cluster as odoo_cluster
 from support.odoo_suite import run_addon_suite
@@ -27,10 +29,15 @@ pytestmark = pytest.mark.stack
 ADDON = "medical_documents_integration"
 SCHEMA = json.loads((ROOT / "docs/reference/messages/document.schema.json").read_text())
 QUEUE = "invoice_queue"
+MEDICAL_QUEUE = "medical_records_queue"
 LEAST = 35
 _KEY = """
 user = env.ref("medical_documents_integration.user_documents")
 print("key:" + env["res.users.apikeys"].with_user(user).sudo()._generate("rpc", "test", None))
+doctor = env["res.users"].create({{"name": "Dr. Vega", "login": "doctor", "group_ids": [
+    (4, env.ref("base.group_user").id), (4, env.ref("clinic_records.group_doctor").id)]}})
+print("doctor:" + env["res.users.apikeys"].with_user(doctor).sudo()._generate("rpc", "test", None))
+env.company.partner_id.tz = "Asia/Tokyo"
 env["ir.config_parameter"].set_param("report.url", "{url}")
 env.cr.commit()
 """
@@ -110,13 +117,19 @@ def broker() -> Iterator[VirtualHost]:
 def odoo(odoo_cluster: OdooCluster, broker: VirtualHost, tmp_path: Path) -> Iterator[Odoo]:
     database = odoo_cluster.new_database()
     server = Odoo(odoo_cluster, database, tmp_path / database)
-    run(*server.command(), "--init", ADDON, "--stop-after-init", env=server.environment)
+    # The pristine database may be of an older clinic_records.
+    addons = f"clinic_records,{ADDON}"
+    run(
+        *server.command(), "--init", addons, "--update", addons, "--stop-after-init",
+        env=server.environment,
+    )  # fmt: skip
     shell = subprocess.run(
         [*server.command("shell"), "--no-http", "--workers=0"],
         input=_KEY.format(url=server.url), env=server.environment,
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     odoo_cluster.keys["clinic_documents"] = shell.stdout.split("key:")[1].split()[0]
+    odoo_cluster.keys["doctor"] = shell.stdout.split("doctor:")[1].split()[0]
     server.broker_port = free_port()
     address = urlsplit(needed("AMQP_ODOO_URL"))
     login = address.netloc.rpartition("@")[0]
@@ -129,13 +142,15 @@ def odoo(odoo_cluster: OdooCluster, broker: VirtualHost, tmp_path: Path) -> Iter
     odoo_cluster.drop_database(database)
 
 
-def taken(broker: VirtualHost) -> list[tuple[pika.BasicProperties, dict[str, Any]]]:
-    """Take everything out of the queue."""
+def taken(
+    broker: VirtualHost, queue: str = QUEUE
+) -> list[tuple[pika.BasicProperties, dict[str, Any]]]:
+    """Take everything out of a queue."""
     connection = broker.connect()
     channel = connection.channel()
     found = []
     while True:
-        method, properties, body = channel.basic_get(QUEUE, auto_ack=True)
+        method, properties, body = channel.basic_get(queue, auto_ack=True)
         if method is None:
             connection.close()
             return found
@@ -169,6 +184,34 @@ def test_posted_invoices_become_valid_messages_whose_bytes_odoo_serves(
     wait_until(
         lambda: odoo.documents(moves, "state") == [("published",)] * 2, "the states are written", 30
     )
+
+
+def test_a_signed_record_becomes_a_message_and_a_pdf_that_tells_the_clinic_s_time(
+    odoo: Odoo, broker: VirtualHost
+) -> None:
+    (patient,) = odoo.call(
+        "res.partner", "create", ADMIN, vals_list=[{"name": "Ana", "is_patient": True}]
+    )
+    record = {"patient_id": patient, "note": "<p>Healthy</p>"}
+    ids = odoo.call("clinic.medical.record", "create", "doctor", vals_list=[record])
+    with way_to_broker(odoo.broker_port):
+        odoo.call("clinic.medical.record", "action_sign", "doctor", ids=ids)
+        wait_until(lambda: broker.depth(MEDICAL_QUEUE) == 1, "one message", 120)
+    ((properties, body),) = taken(broker, MEDICAL_QUEUE)
+    jsonschema.validate(body, SCHEMA, jsonschema.Draft202012Validator)
+    assert (properties.type, body["patient_id"]) == ("medical.created", patient)
+    answer = odoo.http.get(odoo.url + body["file_path"], headers=odoo.headers("clinic_documents"))
+    assert answer.status_code == 200
+    assert hashlib.sha256(answer.content).hexdigest() == body["metadata"]["sha256"]
+    text = " ".join(
+        " ".join(page.extract_text().split()) for page in PdfReader(BytesIO(answer.content)).pages
+    )
+    assert "Healthy" in text
+    ((signed_at,),) = odoo.sql(
+        "SELECT to_char(signed_at + interval '9 hours', 'HH24:MI:SS')"
+        " FROM clinic_medical_record WHERE id = ANY(%s)", ids
+    )  # fmt: skip
+    assert signed_at in text
 
 
 def test_with_the_broker_down_posting_goes_on_and_all_arrives_later(
