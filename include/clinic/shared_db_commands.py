@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+import stamina
 import typer
 import yoyo
 from psycopg import sql
@@ -208,6 +209,8 @@ def _create_views(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
             connection.execute("INSERT INTO schema_views VALUES (%s, %s)", (name, digest))
 
 
+# A mirror that runs refreshes a view and reads what stands below it: the other order than ours.
+@stamina.retry(on=psycopg.errors.DeadlockDetected, attempts=5, timeout=60)
 def _drop_views(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
     """Drop all views but those of extensions: one file may stand on another, so none is kept."""
     with connection.transaction():
