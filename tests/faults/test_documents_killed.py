@@ -15,6 +15,7 @@ import httpx
 import pika
 import pytest
 from support.draining import QUEUE, STEPS, FolderOdoo, FolderStore, message, parcel_of, pdf, run
+from support.processes import wait_until
 from support.shared_db import Database, created, migrated
 from support.stack_env import ROOT, needed
 from support.vhost import VirtualHost, virtual_host
@@ -115,6 +116,26 @@ def test_a_drain_killed_at_a_step_is_made_good_by_the_next(rig: Rig, step: str) 
     assert (drain.returncode, output.strip()) == (-signal.SIGKILL, step)
     rig.finish()
     rig.check(1)
+
+
+@pytest.mark.parametrize("step", ["copying", "copied"])
+@pytest.mark.parametrize("fate", ["parked", "retried"])
+def test_a_drain_killed_on_the_way_to_a_copy_loses_nothing(rig: Rig, fate: str, step: str) -> None:
+    (body,) = rig.offer(1)
+    original = rig.odoo.folder / str(body["document_id"])
+    original.unlink()
+    if fate == "retried":
+        original.mkdir()  # cannot be read, now; a file that is not there is gone for good
+    rig.publish([body])
+    drain = rig.start(step)
+    output, _ = drain.communicate(timeout=60)
+    assert (drain.returncode, output.strip()) == (-signal.SIGKILL, step)
+    wait_until(lambda: rig.broker.depth(QUEUE) == 1, "the message returns to its queue")
+    assert rig.finish()[fate] == 1
+    copies = f"{QUEUE}.parking" if fate == "parked" else "documents.retry.1"
+    assert rig.broker.depth(copies) == (2 if step == "copied" else 1)
+    told = rig.database.query("SELECT kind FROM outbox WHERE sent_at IS NOT NULL")
+    assert [row["kind"] for row in told] == ["parked" if fate == "parked" else "retrying"]
 
 
 def test_300_documents_survive_random_kills(rig: Rig) -> None:

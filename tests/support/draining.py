@@ -1,7 +1,8 @@
 """A drain between a real broker and a real database; Odoo and the store are folders.
 
 ``python -m support.draining AMQP_URL DATABASE_URL SOURCE STORE [DIE_AT]`` runs it in a process of
-its own, which kills itself with SIGKILL the first time it comes to the step DIE_AT.
+its own, which kills itself with SIGKILL the first time it comes to the step DIE_AT: right after it,
+or before it when its name ends in -ing.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from clinic.clients.documents_db import DocumentsDb
 from clinic.documents.drain import Drain, DrainSummary
 from clinic.documents.reasons import ParkReason
 from clinic.documents.store import Stored, Upload
-from clinic.errors import ParkError
+from clinic.errors import ParkError, PermanentError
 from pypdf import PdfWriter
 
 QUEUE = "invoice_queue"
@@ -83,13 +84,15 @@ class FolderOdoo:
 
 
 class FolderStore:
-    """Keeps documents in a folder; each ``put`` that made a file leaves a line in ``made``."""
+    """Keeps documents in a folder, each whole or not at all; never writes over one."""
 
     name = "folder"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self._halves = folder.with_name(f"{folder.name}.halves")
+        for place in (folder, self._halves):
+            place.mkdir(parents=True, exist_ok=True)
 
     def reserve(self) -> str | None:
         return str(uuid.uuid4())
@@ -98,13 +101,16 @@ class FolderStore:
         assert upload.reserved_id
         target = self.folder / upload.reserved_id
         content = upload.path.read_bytes()
-        try:
-            with target.open("xb") as file:
-                file.write(content)
-            created = True
-        except FileExistsError:
-            target.write_bytes(content)  # a kill may have left half of it
-            created = False
+        with tempfile.NamedTemporaryFile(dir=self._halves) as whole:
+            whole.write(content)
+            whole.flush()
+            try:
+                os.link(whole.name, target)
+                created = True
+            except FileExistsError:
+                if target.read_bytes() != content:
+                    raise PermanentError(f"Other bytes lie at {target}.") from None
+                created = False
         return Stored(
             store=self.name,
             file_id=upload.reserved_id,
@@ -121,12 +127,15 @@ class FolderStore:
         pass
 
 
-STEPS = ("begun", "downloaded", "reserved", "put", "kept", "copied", "told", "acknowledged")
+STEPS = (
+    "begun", "downloaded", "reserved", "put", "kept", "copying", "copied", "told", "acknowledged",
+)  # fmt: skip
 
 
 def _dying_at(step: str, call: Callable[..., Any]) -> Callable[..., Any]:
     def last(*args: Any, **kwargs: Any) -> Any:
-        call(*args, **kwargs)
+        if not step.endswith("ing"):
+            call(*args, **kwargs)
         print(step, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -141,6 +150,7 @@ def run(
     *,
     idle_s: float = 0.5,
     die_at: str = "",
+    spool_dir: Path | None = None,
 ) -> DrainSummary:
     """Work until the queue is empty."""
     queue = BrokerQueue(lambda: pika.BlockingConnection(pika.URLParameters(amqp_url)), QUEUE)
@@ -151,7 +161,9 @@ def run(
         "reserved": (ledger, "reserve"),
         "put": (store, "put"),
         "kept": (ledger, "stored"),
-        "copied": (queue, "publish"),  # a notification, or a copy for a retry
+        # A notification, or a copy that is retried or parked.
+        "copying": (queue, "publish"),
+        "copied": (queue, "publish"),
         "told": (ledger, "publish_unsent"),
         "acknowledged": (queue, "ack"),
     }
@@ -163,7 +175,9 @@ def run(
         closing(queue),
         closing(ledger),
     ):
-        return Drain(queue, ledger, odoo, {"invoice": store}, Path(spool)).run(600, idle_s)
+        return Drain(queue, ledger, odoo, {"invoice": store}, spool_dir or Path(spool)).run(
+            600, idle_s
+        )
 
 
 def parcel_of(body: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:

@@ -333,7 +333,7 @@ class Drain:
         if attempt >= LAST_ATTEMPT:
             tired = ParkError(ParkReason.GAVE_UP, f"After {attempt} attempts: {error}")
             return self._set_aside(parcel, tired, message)
-        next_at = datetime.now(UTC) + timedelta(seconds=delay_s(attempt))
+        next_at = datetime.now(UTC) + timedelta(seconds=delay_s(attempt, error.retry_after_s))
         detail = str(error)[:2000]
         facts = {
             "reason": "not_now",
@@ -347,7 +347,7 @@ class Drain:
         )  # fmt: skip
         log.warning("%s, attempt %d, again at %s: %s", message, attempt, next_at, error)
         copy = replace(parcel, headers=parcel.copy_headers(attempt=attempt + 1))
-        return _Outcome("retried", f"documents.retry.{tier(attempt)}", copy)
+        return _Outcome("retried", f"documents.retry.{tier(attempt, error.retry_after_s)}", copy)
 
     def _set_aside(
         self, parcel: Parcel, error: ParkError, message: DocumentMessage | None = None

@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -158,6 +159,45 @@ def test_a_store_that_is_down_puts_a_document_off(
     summary = rig.drain(idle_s=20)
     assert summary["stored"] == 1
     assert states(rig) == ["stored"]
+
+
+def test_a_full_disk_puts_a_document_off_and_says_so(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def onto_a_full_disk(path: str, sink: Path, max_bytes: int) -> None:
+        sink.symlink_to("/dev/full")
+        with sink.open("wb") as file:
+            file.write(b"%PDF-")
+
+    monkeypatch.setattr(rig.odoo, "download", onto_a_full_disk)
+    rig.publish(offered(rig))
+    assert rig.drain()["retried"] == 1
+    ((_, told),) = rig.take("notification_queue")
+    notification = json.loads(told)["metadata"]
+    assert notification["event"] == "retrying"
+    assert "No space left on device. Make room" in notification["detail"]
+
+
+def test_a_store_that_asks_for_time_gets_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(upload: object) -> None:
+        raise TransientError("The store wants to be left alone.", retry_after_s=300)
+
+    monkeypatch.setattr(rig.store, "put", busy)
+    rig.publish(offered(rig))
+    assert rig.drain()["retried"] == 1
+    assert rig.broker.depth("documents.retry.3") == 1
+
+
+def test_no_file_stays_on_the_way_whatever_becomes_of_it(rig: Rig, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    (spool / "left by a killed drain").write_bytes(b"%PDF-")
+    good, broken = offered(rig, "good"), message(b"no PDF")
+    rig.odoo.offer(broken, b"no PDF")
+    rig.publish(good, broken)
+    summary = rig.drain(spool_dir=spool)
+    assert (summary["stored"], summary["parked"]) == (1, 1)
+    assert list(spool.iterdir()) == []
 
 
 def test_a_day_of_attempts_is_enough(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
