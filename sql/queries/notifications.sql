@@ -25,6 +25,17 @@ WHERE notification_id = :notification_id AND recipient = :recipient;
 INSERT INTO document_events (document_id, revision, state, detail, actor)
 VALUES (:document_id, :revision, :state, cast(:detail AS jsonb), :actor);
 
+-- name: read_timeline(document_id)
+SELECT
+    at,
+    revision,
+    state,
+    actor,
+    detail
+FROM document_events
+WHERE document_id = :document_id
+ORDER BY number;
+
 -- name: record_replay(who, why, queue, message_id)!
 INSERT INTO document_replays (who, why, queue, message_id)
 VALUES (:who, :why, :queue, :message_id);

@@ -30,7 +30,9 @@ def python_packages(config: Config, progress: Progress) -> None:
             mark_used(used)
         return
     log = config.cache / "log" / "python.log"
-    with progress.step("Python packages", "170 MB: Airflow, Envoy and what the tests need"):
+    with progress.step(
+        "Python packages", "640 MB: Airflow, Google's libraries, Envoy and what the tests need"
+    ):
         uv = _uv(config, log)
         shutil.rmtree(config.venv, ignore_errors=True)
         environment = _registry_settings(uv.with_name("pip"), log) | {

@@ -83,6 +83,11 @@ class NotificationsDb(SharedDb):
                 actor="drain_notifications",
             )
 
+    def timeline(self, document_id: str) -> list[dict[str, Any]]:
+        """Return everything that happened to a document, the first event first."""
+        with self._doing("reading a timeline") as connection:
+            return list(self._queries.read_timeline(connection, document_id=document_id))
+
     def record_replay(
         self, *, queue: str, message_id: str | None, parked: Parked, person: str, reason: str
     ) -> None:

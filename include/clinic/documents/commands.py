@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import getpass
+from contextlib import closing
 from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 import pika
-import psycopg
 import typer
-from psycopg.rows import dict_row
 from rich.console import Console
 from rich.table import Table
 
@@ -18,7 +18,7 @@ from clinic.clients.notifications_db import NotificationsDb
 from clinic.documents import replay as use_case
 from clinic.documents.reasons import ParkReason
 from clinic.documents.replay import Selection, WorkQueue
-from clinic.errors import PermanentError, TransientError
+from clinic.errors import PermanentError
 
 app = typer.Typer(help="Documents on their way, and those that were parked.", no_args_is_help=True)
 
@@ -100,16 +100,11 @@ def timeline(document_id: str, shared_db_url: SharedUrl) -> None:
     """Print everything that happened to one document."""
     table = Table("at", "revision", "what", "by", "detail")
     try:
-        with psycopg.connect(shared_db_url, connect_timeout=10, row_factory=dict_row) as database:
-            rows = database.execute(
-                "SELECT at, revision, state, actor, detail FROM document_events"
-                " WHERE document_id = %s ORDER BY number",
-                (document_id,),
-            ).fetchall()
-    except psycopg.DataError as error:
+        known_id = str(UUID(document_id))
+    except ValueError as error:
         raise PermanentError(f"{document_id!r} is no document's id.") from error
-    except psycopg.Error as error:
-        raise TransientError(f"Reading the timeline: {error}") from error
+    with closing(NotificationsDb(shared_db_url)) as ledger:
+        rows = ledger.timeline(known_id)
     if not rows:
         raise PermanentError(f"Nothing is known of document {document_id}.")
     for row in rows:
