@@ -44,7 +44,9 @@ def http(trust) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(scope="session")
+# Not for the session: Playwright keeps an event loop running in this thread until it ends, in which
+# nobody else can run one.
+@pytest.fixture(scope="module")
 def browser(stack_env) -> Iterator[Browser]:
     domain = stack_env["CLINIC_DOMAIN"]
     rules = f"--host-resolver-rules=MAP {domain} 127.0.0.1, MAP *.{domain} 127.0.0.1"
@@ -85,9 +87,9 @@ def open_airflow(stack_env, passwords) -> Callable[[BrowserContext, str], Page]:
     return log_in
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def session_of(browser, open_airflow) -> Iterator[Callable[[str], BrowserContext]]:
-    """One session an account, kept for all tests that only ask what it may do."""
+    """One session an account, kept for all tests of a module that only ask what it may do."""
     contexts: dict[str, BrowserContext] = {}
 
     def session(login: str) -> BrowserContext:

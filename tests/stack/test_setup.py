@@ -13,8 +13,9 @@ import pytest
 from support.processes import wait_until
 from support.stacks import CHECKOUT, Stack, command_lines
 
-# As root, who needs no range of user ids to build a tree.
-AS_ROOT = ("unshare", "--user", "--map-root-user", "--mount")
+# As root, who needs no range of user ids to build a tree; and heeding an interruption, which tests
+# that run in the background of a shell ignore, and hand on so.
+AS_ROOT = ("env", "--default-signal=INT", "unshare", "--user", "--map-root-user", "--mount")
 
 
 @pytest.fixture
