@@ -1,0 +1,3 @@
+DROP TABLE restore_drills;
+DROP TABLE restores;
+DROP TABLE backups;
