@@ -1,12 +1,11 @@
 {
     "name": "Medical Documents Integration",
     "summary": "Invoices and signed medical records, published to the document store's queues",
-    "version": "19.0.1.0.0",
+    "version": "19.0.1.1.0",
     "category": "Services/Clinic",
     "author": "Clinic",
     "license": "LGPL-3",
-    "depends": ["account", "clinic_records", "rpc"],
-    "external_dependencies": {"python": ["pika"]},
+    "depends": ["account", "clinic_broker", "clinic_records", "rpc"],
     "data": [
         "security/groups.xml",
         "security/ir.model.access.csv",
