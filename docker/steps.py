@@ -12,6 +12,7 @@ from pathlib import Path
 
 from clinic_stack import (
     airflow,
+    backups,
     credentials,
     environment,
     gateway,
@@ -45,6 +46,7 @@ def setup(config: Config, words: Credentials, progress: Progress) -> None:
         keycloak.prepare(config, words)
         odoo.prepare(config, words)
         airflow.prepare(config, words)
+        backups.prepare(config)
         gateway.prepare(config)
         environment.write(config, words)
     if os.getuid() == 0:
@@ -90,9 +92,10 @@ def odoo_database(config: Config, words: Credentials, progress: Progress) -> Non
 def airflow_database(config: Config, words: Credentials, progress: Progress) -> None:
     """Bring Airflow's tables up to date and load the connections."""
     log = config.state / "log" / "airflow-setup.log"
-    with progress.step("Airflow's tables and connections"):
+    with progress.step("Airflow's tables, connections and variables"):
         airflow.upgrade(config, log)
         airflow.import_connections(config, words, log)
+        airflow.import_variables(config, log)
 
 
 STEPS: dict[str, Callable[[Config, Credentials, Progress], None]] = {

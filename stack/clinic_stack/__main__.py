@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from clinic_stack import (
     airflow,
+    backups,
     credentials,
     databases,
     environment,
@@ -54,6 +55,7 @@ def prepare(config: Config, progress: Progress) -> None:
     odoo.prepare(config, words)
     outside.prepare(config, words)
     airflow.prepare(config, words)
+    backups.prepare(config)
     environment.write(config, words)
     gateway.prepare(config)
     services.prepare(config)
@@ -123,6 +125,9 @@ def _update_airflow(config: Config, words: credentials.Credentials, progress: Pr
     if airflow.connections_differ(config, words):
         with progress.step("Airflow's connections"):
             airflow.import_connections(config, words, log)
+    if airflow.variables_missing(config):
+        with progress.step("Airflow's variables"):
+            airflow.import_variables(config, log)
 
 
 def stop(config: Config, progress: Progress) -> None:

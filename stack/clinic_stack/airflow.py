@@ -8,12 +8,11 @@ import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from clinic_stack import outside, postgres
+from clinic_stack import backups, odoo, outside, postgres
 from clinic_stack.commands import run
 from clinic_stack.config import Config
 from clinic_stack.credentials import Credentials
 from clinic_stack.files import fingerprint, shell_variables, write_if_changed
-from clinic_stack.odoo import DOCUMENTS_LOGIN, FEED_LOGIN
 
 REALM = "clinica-realm"
 SERVICES = ("airflow-api", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
@@ -165,7 +164,7 @@ def connections(config: Config, credentials: Credentials) -> dict[str, dict[str,
             "schema": name,
         }
 
-    def odoo(login: str) -> dict[str, object]:
+    def odoo_user(login: str) -> dict[str, object]:
         address = urlsplit(config.url("odoo"))
         return {
             "conn_type": "odoo",
@@ -178,15 +177,31 @@ def connections(config: Config, credentials: Credentials) -> dict[str, dict[str,
         }
 
     return {
-        "odoo_default": odoo(FEED_LOGIN)
+        "odoo_default": odoo_user(odoo.FEED_LOGIN)
         | {
             "extra": json.dumps({"evented_url": config.url("odoo_evented"), "timeout_s": 30}),
             "description": "Odoo, as the change feed's own user",
         },
-        "odoo_documents": odoo(DOCUMENTS_LOGIN)
+        "odoo_documents": odoo_user(odoo.DOCUMENTS_LOGIN)
         | {
             "extra": json.dumps({"timeout_s": 30}),
             "description": "Odoo, as the user who fetches documents and reports on them",
+        },
+        "odoo_backups": odoo_user(odoo.BACKUPS_LOGIN)
+        | {
+            "extra": json.dumps({"timeout_s": 30}),
+            "description": "Odoo, as the user who reports on backups",
+        },
+        "odoo_database": database("postgres", "odoo", "odoo")
+        | {
+            "extra": json.dumps(_beside_the_database(config)),
+            "description": "Odoo's database and files, for backups and restores",
+        },
+        "odoo_database_manager": {
+            "conn_type": "http",
+            "host": config.url("odoo"),
+            "password": credentials["odoo_master"],
+            "description": "Odoo's database manager, for backups where only a URL is at hand",
         },
         "rabbitmq_default": {
             "conn_type": "rabbitmq",
@@ -212,6 +227,13 @@ def connections(config: Config, credentials: Credentials) -> dict[str, dict[str,
         "airflow_metadata": database("postgres", "airflow", "airflow")
         | {"description": "Airflow's own database, for clean_airflow_db"},
     }
+
+
+def _beside_the_database(config: Config) -> dict[str, object]:
+    found: dict[str, object] = {"filestore": str(odoo.filestore(config))}
+    if not config.containers:  # Airflow's image has no Odoo, so that nothing is drilled there
+        found["odoo_command"] = ["odoo", "-c", str(odoo.conf_file(config))]
+    return found
 
 
 def _stores(config: Config, credentials: Credentials) -> dict[str, dict[str, object]]:
@@ -252,6 +274,34 @@ def connections_differ(config: Config, credentials: Credentials) -> bool:
     """Whether they differ from what was loaded last."""
     mark = config.state / "airflow" / "connections.loaded"
     return not mark.exists() or mark.read_text() != _connections_text(config, credentials)[1]
+
+
+def _variables_text(config: Config) -> tuple[str, str]:
+    text = json.dumps(backups.variables(config), indent=1) + "\n"
+    return text, fingerprint(text)
+
+
+def variables_missing(config: Config) -> bool:
+    """Whether the Variables of a new installation have not been set yet."""
+    mark = config.state / "airflow" / "variables.loaded"
+    return not mark.exists() or mark.read_text() != _variables_text(config)[1]
+
+
+def import_variables(config: Config, log: Path) -> None:
+    """Set the Variables that are not there; a person's own are left as they are."""
+    text, key = _variables_text(config)
+    file = config.state / "airflow" / "variables.json"
+    write_if_changed(file, text, 0o600)
+    run(
+        config.venv / "bin" / "airflow",
+        "variables",
+        "import",
+        "--action-on-existing-key=skip",
+        file,
+        log=log,
+        environment=read_environment(config),
+    )
+    (config.state / "airflow" / "variables.loaded").write_text(key)
 
 
 def needs_migration(config: Config) -> bool:

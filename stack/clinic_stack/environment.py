@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-from clinic_stack import outside, postgres
+from clinic_stack import backups, odoo, outside, postgres
 from clinic_stack.airflow import REALM
 from clinic_stack.config import Config
 from clinic_stack.credentials import DEMO_LOGINS, Credentials
 from clinic_stack.files import shell_variables, write_if_changed
-from clinic_stack.odoo import DOCUMENTS_LOGIN, FEED_LOGIN
 
 
 def values(config: Config, credentials: Credentials) -> dict[str, str]:
@@ -30,11 +29,17 @@ def values(config: Config, credentials: Credentials) -> dict[str, str]:
         "ODOO_LOGIN": "admin",
         "ODOO_PASSWORD": credentials["odoo_admin"],
         "ODOO_API_KEY": credentials.get("odoo_key_admin", ""),
-        "ODOO_FEED_LOGIN": FEED_LOGIN,
-        "ODOO_FEED_API_KEY": credentials.get(f"odoo_key_{FEED_LOGIN}", ""),
-        "ODOO_DOCUMENTS_LOGIN": DOCUMENTS_LOGIN,
-        "ODOO_DOCUMENTS_API_KEY": credentials.get(f"odoo_key_{DOCUMENTS_LOGIN}", ""),
+        "ODOO_FEED_LOGIN": odoo.FEED_LOGIN,
+        "ODOO_FEED_API_KEY": credentials.get(f"odoo_key_{odoo.FEED_LOGIN}", ""),
+        "ODOO_DOCUMENTS_LOGIN": odoo.DOCUMENTS_LOGIN,
+        "ODOO_DOCUMENTS_API_KEY": credentials.get(f"odoo_key_{odoo.DOCUMENTS_LOGIN}", ""),
+        "ODOO_BACKUPS_LOGIN": odoo.BACKUPS_LOGIN,
+        "ODOO_BACKUPS_API_KEY": credentials.get(f"odoo_key_{odoo.BACKUPS_LOGIN}", ""),
+        "ODOO_MASTER_PASSWORD": credentials["odoo_master"],
         "ODOO_DB_URL": database("odoo", "odoo"),
+        "ODOO_CONF": str(odoo.conf_file(config)),
+        "ODOO_FILESTORE": str(odoo.filestore(config)),
+        "BACKUP_IDENTITY_FILE": str(backups.identity_file(config)),
         "AIRFLOW_URL": config.url("airflow"),
         "AIRFLOW_PUBLIC_URL": config.public_url("airflow"),
         "AIRFLOW_DB_URL": database("airflow", "airflow"),

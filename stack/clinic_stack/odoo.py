@@ -15,9 +15,11 @@ MODULES = ("base", "stock", "account", "purchase", "product_expiry")
 LANGUAGE = "es_ES"
 FEED_LOGIN = "clinic_feed"
 DOCUMENTS_LOGIN = "clinic_documents"
+BACKUPS_LOGIN = "clinic_backups"
 SERVICE_USERS = {
     FEED_LOGIN: "clinic_change_feed",
     DOCUMENTS_LOGIN: "medical_documents_integration",
+    BACKUPS_LOGIN: "clinic_backups",
 }
 """Login of a program -> the addon that makes this user."""
 DEPRECATED_RPC = (
@@ -26,6 +28,16 @@ DEPRECATED_RPC = (
 )
 SYSTEM_ADDONS = "/usr/lib/python3/dist-packages/odoo/addons"
 RESULT_MARK = "clinic-result:"
+
+
+def conf_file(config: Config) -> Path:
+    """Where its settings lie."""
+    return config.state / "odoo" / "odoo.conf"
+
+
+def filestore(config: Config) -> Path:
+    """The folder with one folder of files for each database."""
+    return config.state / "odoo" / "filestore"
 
 
 def own_addons(checkout: Path) -> dict[str, Path]:
@@ -79,7 +91,7 @@ def prepare(config: Config, credentials: Credentials) -> None:
         smtp_port=config.port("mail"),
         **({"db_password": credentials["database_odoo"]} if config.containers else {}),
     )
-    write_if_changed(config.state / "odoo" / "odoo.conf", text, 0o600)
+    write_if_changed(conf_file(config), text, 0o600)
     # Odoo shows its settings to administrators, and a command line is shown to everybody.
     amqp = f"{config.host('amqp')}:{config.port('amqp')}"
     broker = f"amqp://odoo:{credentials['amqp_odoo']}@{amqp}/%2F"
@@ -162,7 +174,7 @@ def update_addons(config: Config, new: list[str], changed: list[str], log: Path)
         arguments += ["-i", ",".join(new)]
     if changed:
         arguments += ["-u", ",".join(changed)]
-    _odoo(config.state / "odoo" / "odoo.conf", *arguments, log=log)
+    _odoo(conf_file(config), *arguments, log=log)
     remember_addons(config, _known_addons(config) | fingerprints)
 
 
@@ -232,7 +244,7 @@ def personalise(config: Config, credentials: Credentials, log: Path) -> None:
         "keys": [login for login in _key_logins(config) if f"odoo_key_{login}" not in credentials],
     }
     script = (config.stack / "odoo" / "personalise.py").read_text()
-    for login, key in shell(config.state / "odoo" / "odoo.conf", script, values, log).items():
+    for login, key in shell(conf_file(config), script, values, log).items():
         credentials[f"odoo_key_{login}"] = key
     # Before the mark: who is killed here does it all again, and nobody is left without keys.
     save(_credentials_file(config), credentials)

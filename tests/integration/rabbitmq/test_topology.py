@@ -22,7 +22,7 @@ DECLARED = json.loads((Path(__file__).parents[3] / "rabbitmq" / "definitions.jso
 QUEUES = [queue["name"] for queue in DECLARED["queues"]]
 EXCHANGES = [exchange["name"] for exchange in DECLARED["exchanges"]]
 RETRIES = [name for name in EXCHANGES if name.startswith("documents.retry.")]
-WORK = ["invoice_queue", "medical_records_queue", "notification_queue"]
+WORK = ["invoice_queue", "medical_records_queue", "notification_queue", "backup_requests_queue"]
 ACCESS_REFUSED = 403
 UNKNOWN_KEY = f"test.{secrets.token_hex(4)}"
 OLD = pika.BasicProperties(expiration="0")
@@ -169,7 +169,7 @@ def allowed(account: Account, action: str, names: list[str]) -> set[str]:
 @pytest.mark.parametrize(
     ("account", "exchanges"),
     [
-        ("odoo", {"documents_exchange"}),
+        ("odoo", {"documents_exchange", "backups_exchange"}),
         ("airflow", {"documents_exchange", "documents.dlx", *RETRIES}),
         ("monitor", set()),
     ],
