@@ -1,0 +1,1 @@
+from . import clinic_backup_request as clinic_backup_request
