@@ -4,10 +4,13 @@
 -- One notifier at a time: a claim that it finds was made by one that is no more.
 SELECT pg_try_advisory_lock(:lock_id);
 
--- name: claim_mail(notification_id, recipient)!
-INSERT INTO document_mails (notification_id, recipient, state)
-VALUES (:notification_id, :recipient, 'claimed')
-ON CONFLICT (notification_id, recipient) DO NOTHING;
+-- name: claim_mail(notification_id, recipient, attempt, is_carried)!
+-- A message carries the mails that the attempt before it surely did not send: what that one claimed is free again.
+INSERT INTO document_mails AS known (notification_id, recipient, state, attempt)
+VALUES (:notification_id, :recipient, 'claimed', :attempt)
+ON CONFLICT (notification_id, recipient) DO UPDATE
+    SET attempt = excluded.attempt, at = now()
+    WHERE known.state = 'claimed' AND known.attempt < excluded.attempt AND :is_carried;
 
 -- name: mail_state(notification_id, recipient)$
 SELECT mail.state FROM document_mails AS mail

@@ -48,6 +48,7 @@ class ListQueue:
     def __init__(self, *parcels: Parcel) -> None:
         self.waiting = list(parcels)
         self.done: list[tuple[str, Any]] = []
+        self.heartbeats = 0
 
     def batch(self, limit: int, wait_s: float) -> list[Parcel]:
         batch, self.waiting = self.waiting[:limit], self.waiting[limit:]
@@ -59,6 +60,12 @@ class ListQueue:
     def publish(self, exchange: str, parcel: Parcel) -> None:
         self.done.append((exchange, parcel))
 
+    def put_back(self, parcel: Parcel) -> None:
+        self.done.append(("put back", parcel.tag))
+
+    def keep_alive(self) -> None:
+        self.heartbeats += 1
+
     def ack(self, parcel: Parcel) -> None:
         self.done.append(("ack", parcel.tag))
 
@@ -68,4 +75,4 @@ class ListQueue:
 
     @property
     def published(self) -> list[tuple[str, Parcel]]:
-        return [(verb, what) for verb, what in self.done if verb != "ack"]
+        return [(verb, what) for verb, what in self.done if isinstance(what, Parcel)]

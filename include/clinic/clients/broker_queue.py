@@ -109,6 +109,11 @@ class BrokerQueue:
         with self._doing("Acknowledging in"):
             self._open().basic_ack(parcel.tag)
 
+    def put_back(self, parcel: Parcel) -> None:
+        """Return a message to its place: there was no time for it."""
+        with self._doing("Putting back into"):
+            self._open().basic_nack(parcel.tag, requeue=True)
+
     def keep_alive(self) -> None:
         """Answer the broker's heartbeat, which nobody else does while documents are on their way.
 

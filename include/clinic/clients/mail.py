@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import smtplib
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
@@ -12,7 +13,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 
-from clinic.documents.mail import Mail, UncertainError
+from clinic.documents.mail import Mail, UncertainError, masked
 from clinic.errors import PermanentError, TransientError
 
 
@@ -28,17 +29,25 @@ class SmtpMailer:
         self._connect = connect
         self._sender = sender
         self._client: smtplib.SMTP | None = None
+        self._is_sending = False
 
     def send(self, mail: Mail) -> None:
         """Hand a mail over to the mail server; see :class:`clinic.documents.mail.Mailer`."""
+        self._is_sending = True
+        try:
+            self._send(mail)
+        finally:
+            self._is_sending = False
+
+    def _send(self, mail: Mail) -> None:
         content = compose(mail, self._sender).as_bytes(policy=SMTP)
-        doing = f"E-mail about notification {mail.notification_id} to {mail.to}"
+        doing = f"E-mail about notification {mail.notification_id} to {masked(mail.to)}"
         try:
             client = self._open()
             _expect(doing, client.mail(self._sender), sender=True)
             _expect(doing, client.rcpt(mail.to))
         except (OSError, smtplib.SMTPException) as error:  # an SMTPException is an OSError too
-            self.close()
+            self._drop()
             raise TransientError(
                 f"{doing}: {_said(error)}. It was not sent; trying again may help. Is the mail "
                 "server up, and is the connection smtp_default right?"
@@ -54,7 +63,7 @@ class SmtpMailer:
         except smtplib.SMTPDataError as error:  # refused before any of it was sent
             answer = error.smtp_code, _bytes(error.smtp_error)
         except (OSError, smtplib.SMTPException) as error:
-            self.close()
+            self._drop()
             raise UncertainError(
                 f"{doing}: {_said(error)} while the mail server was taking it. It may have "
                 "arrived, so that it is not sent again."
@@ -66,7 +75,16 @@ class SmtpMailer:
             raise
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection; that of a send that hangs in another thread is cut."""
+        client = self._client
+        if client is not None and self._is_sending:
+            if client.sock is not None:
+                with contextlib.suppress(OSError):
+                    client.sock.shutdown(socket.SHUT_RDWR)
+            return
+        self._drop()
+
+    def _drop(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             with contextlib.suppress(OSError, smtplib.SMTPException):
@@ -85,7 +103,7 @@ class SmtpMailer:
             if self._client is not None:
                 self._client.rset()
         except (OSError, smtplib.SMTPException):
-            self.close()
+            self._drop()
 
 
 def compose(mail: Mail, sender: str) -> EmailMessage:
@@ -105,8 +123,9 @@ def compose(mail: Mail, sender: str) -> EmailMessage:
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers
     except (ValueError, HeaderParseError, IndexError) as error:
         raise PermanentError(
-            f"E-mail about notification {mail.notification_id}: the address {mail.to[:200]!r} or "
-            "the subject cannot be used. Correct the person's e-mail in Odoo."
+            f"E-mail about notification {mail.notification_id}: the address "
+            f"{masked(mail.to[:200])!r} or the subject cannot be used. Correct the person's e-mail "
+            "in Odoo."
         ) from error
     message.set_content(mail.body_text)  # drops every Content- header there was
     message["Content-Language"] = mail.lang.replace("_", "-")
@@ -143,4 +162,4 @@ def _bytes(text: bytes | str) -> bytes:
 
 
 def _text(text: bytes) -> str:
-    return text.decode(errors="replace").split("\n")[0].strip()[:200]
+    return masked(text.decode(errors="replace").split("\n")[0].strip()[:200])

@@ -29,8 +29,17 @@ class NotificationsDb(SharedDb):
         )
         self._locked_on: psycopg.Connection[dict[str, Any]] | None = None
 
-    def claim(self, notification_id: str, recipient: str) -> MailState:
+    def claim(
+        self, notification_id: str, recipient: str, attempt: int, *, is_carried: bool
+    ) -> MailState:
         """Claim a mail and return NEW, or return how far it was already.
+
+        Args:
+            notification_id: What the mail is about.
+            recipient: Whom it is for.
+            attempt: The number of this attempt.
+            is_carried: The message says that the mail is still to send: take over the claim of an
+                earlier attempt.
 
         Raises:
             TransientError: The database is out of reach, or another process sends mails.
@@ -44,7 +53,7 @@ class NotificationsDb(SharedDb):
                     )
                 self._locked_on = connection
             mail = {"notification_id": notification_id, "recipient": recipient.lower()}
-            if self._queries.claim_mail(connection, **mail):
+            if self._queries.claim_mail(connection, **mail, attempt=attempt, is_carried=is_carried):
                 return MailState.NEW
             return MailState(self._queries.mail_state(connection, **mail))
 

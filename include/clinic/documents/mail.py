@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from clinic.errors import ClinicError
+
+_ADDRESS: Final = re.compile(r"([^\s<>@,;:\"'()]{1,2})[^\s<>@,;:\"'()]*@")
+
+
+def masked(text: str) -> str:
+    """Return a text without the names in its e-mail addresses: logs are read by many.
+
+    >>> masked("<ana.nunez@clinica.example>: no such user")
+    '<an…@clinica.example>: no such user'
+    """
+    return _ADDRESS.sub("\\1…@", text)
 
 
 class UncertainError(ClinicError):

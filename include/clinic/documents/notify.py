@@ -13,20 +13,29 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from clinic.documents.mail import Mail, Mailer, UncertainError
-from clinic.documents.parcel import PARKING_EXCHANGE, Parcel, now_text
+from clinic.documents.fate import Copy, again_later, set_aside
+from clinic.documents.mail import Mail, Mailer, UncertainError, masked
+from clinic.documents.parcel import Parcel
 from clinic.documents.reasons import ParkReason
-from clinic.documents.retry import LAST_ATTEMPT, tier
-from clinic.errors import ParkError, PermanentError, TransientError
+from clinic.documents.workers import Workers, wait_for_one
+from clinic.errors import ClinicError, ParkError, PermanentError, TransientError
 
 log = logging.getLogger(__name__)
 
 BATCH: Final = 50
 MAX_BODY_BYTES: Final = 1_000_000
+ONE_CALL_S: Final = 120.0  # the longest that Odoo, or the mail server, may take for one thing
+_HEARTBEAT_S: Final = 1.0
+
+ADDON_ADVICE: Final = (
+    "Odoo is up and does not take what it is told of documents. Most likely its addon "
+    "medical_documents_integration is of another version than this: `make up` updates Odoo's "
+    "addons. See docs/runbooks/drain_notifications.md."
+)
 
 # What Odoo is told of a notification, beside the ids; what a message lacks stays out.
 TOLD: Final = (
@@ -67,8 +76,18 @@ class Odoo(Protocol):
 class MailLedger(Protocol):
     """Who was sent what. Only one process at a time may work with it."""
 
-    def claim(self, notification_id: str, recipient: str) -> MailState:
-        """Claim a mail and return NEW, or return how far it was already; durable on return."""
+    def claim(
+        self, notification_id: str, recipient: str, attempt: int, *, is_carried: bool
+    ) -> MailState:
+        """Claim a mail and return NEW, or return how far it was already; durable on return.
+
+        Args:
+            notification_id: What the mail is about.
+            recipient: Whom it is for.
+            attempt: The number of this attempt.
+            is_carried: The message itself says that the mail is still to send. Then the claim of an
+                earlier attempt is over: a copy carries only what was surely not sent.
+        """
         ...
 
     def release(self, notification_id: str, recipient: str) -> None:
@@ -104,6 +123,22 @@ class Queue(Protocol):
         """Let the broker forget a message."""
         ...
 
+    def put_back(self, parcel: Parcel) -> None:
+        """Return a message to its place: there was no time for it."""
+        ...
+
+    def keep_alive(self) -> None:
+        """Answer the broker's heartbeat."""
+        ...
+
+
+class _RunOverError(Exception):
+    """The ledger failed, or the mail server hangs: no one mail is at fault, and the run ends."""
+
+    def __init__(self, why: ClinicError) -> None:
+        super().__init__(str(why))
+        self.why = why
+
 
 @dataclass(slots=True)
 class Summary:
@@ -128,7 +163,7 @@ class _Notification:
 
     parcel: Parcel
     body: dict[str, Any]
-    mails: list[Mail] = field(default_factory=list)
+    left: list[Mail] = field(default_factory=list)  # mails that were surely not sent
 
     @property
     def id(self) -> str:
@@ -142,6 +177,12 @@ class _Notification:
     def revision(self) -> int:
         return int(self.body["metadata"]["revision"])
 
+    @property
+    def carried(self) -> list[Any]:
+        """The mails that an earlier attempt left, as the message has them."""
+        mails = self.body["metadata"].get("mails")
+        return mails if isinstance(mails, list) else []
+
     def told(self) -> dict[str, Any]:
         """Return what Odoo is told."""
         metadata = self.body["metadata"]
@@ -153,6 +194,10 @@ class _Notification:
 class Notifier:
     """Takes notifications from the queue in batches, one call to Odoo for each.
 
+    One thread speaks with the broker and the ledger. Odoo and the mail server are spoken with in
+    another, so that the broker's heartbeat is answered meanwhile, and one who never answers is
+    given up.
+
     Args:
         odoo: Odoo, as the user of the documents' service.
         mailer: Sends the mails.
@@ -160,6 +205,7 @@ class Notifier:
         queue: Where notifications wait.
         problems_of: Returns what is wrong with a decoded body by its JSON Schema; empty when
             nothing is.
+        one_call_s: The longest that Odoo, or the mail server, may take for one thing.
     """
 
     def __init__(
@@ -169,30 +215,41 @@ class Notifier:
         ledger: MailLedger,
         queue: Queue,
         problems_of: Callable[[Any], str],
+        *,
+        one_call_s: float = ONE_CALL_S,
     ) -> None:
         self._odoo = odoo
         self._mailer = mailer
         self._ledger = ledger
         self._queue = queue
         self._problems_of = problems_of
+        self._one_call_s = one_call_s
+        self._outside = Workers(1, "notifier")
         self.summary = Summary()
 
     def run(self, max_s: float, idle_s: float) -> Summary:
         """Work until so many seconds are over, or none came for ``idle_s``; return what was done.
 
         Raises:
-            TransientError: The broker went away. What was not acknowledged comes again.
+            TransientError: Broker, ledger or mail server went away. What was not acknowledged
+                comes again.
+            PermanentError: Odoo is there and takes nothing of what it is told.
         """
         end_at = time.monotonic() + max_s
-        while (left_s := end_at - time.monotonic()) > 0:
-            parcels = self._queue.batch(BATCH, min(idle_s, left_s))
-            if not parcels:
-                break
-            self.handle(parcels)
+        try:
+            while (left_s := end_at - time.monotonic()) > 0:
+                parcels = self._queue.batch(BATCH, min(idle_s, left_s))
+                if not parcels:
+                    break
+                self._handle(parcels, end_at)
+        except _RunOverError as error:
+            raise error.why from None
+        finally:
+            self._outside.close()
         log.info("notifications: %s", self.summary.as_dict())
         return self.summary
 
-    def handle(self, parcels: Sequence[Parcel]) -> None:
+    def _handle(self, parcels: Sequence[Parcel], end_at: float) -> None:
         """Do what a batch of messages asks for, and acknowledge each."""
         notifications = []
         for parcel in parcels:
@@ -200,13 +257,18 @@ class Notifier:
                 notifications.append(self._read(parcel))
             except ParkError as error:
                 self._park(parcel, error)
-        for notification, result in self._tell(notifications):
+        results, refused = self._tell(notifications)
+        for notification, result in results:
             if isinstance(result, TransientError):
                 self._retry(notification, result)
             elif isinstance(result, ParkError):
                 self._park(notification.parcel, result)
+            elif time.monotonic() > end_at:  # its mails, which Odoo gives again, are the next run's
+                self._queue.put_back(notification.parcel)
             else:
                 self._finish(notification, result)
+        if refused is not None:
+            raise PermanentError(f"{refused} {ADDON_ADVICE}") from refused
 
     def _read(self, parcel: Parcel) -> _Notification:
         if len(parcel.body) > MAX_BODY_BYTES:
@@ -221,47 +283,85 @@ class Notifier:
             raise ParkError(ParkReason.SCHEMA, f"The message is no notification: {problems}")
         return _Notification(parcel, body)
 
+    def _attended[Result](self, call: Callable[[], Result]) -> Result:
+        """Return what a call to the outside returns, answering the broker meanwhile.
+
+        Raises:
+            TimeoutError: It takes longer than anything does; nobody waits for it any more.
+        """
+        job = self._outside.submit(call)
+        while not job.future.done():
+            wait_for_one([job], _HEARTBEAT_S)
+            try:
+                self._queue.keep_alive()
+            except TransientError as error:
+                # What is under way outside has an outcome all the same; the next word to the
+                # broker ends the run.
+                log.warning("while waiting: %s", error)
+            if job.is_overdue(self._one_call_s):
+                self._outside.give_up()
+                raise TimeoutError
+        return job.future.result()
+
     # Odoo
 
     def _tell(
         self, notifications: Sequence[_Notification]
-    ) -> list[tuple[_Notification, dict[str, Any] | TransientError | ParkError]]:
-        """Tell Odoo of all, and return with each what Odoo answered or why it did not."""
+    ) -> tuple[list[tuple[_Notification, _Answer]], ClinicError | None]:
+        """Tell Odoo of all.
+
+        Returns:
+            With each what Odoo answered or why it did not; and, where Odoo is up and takes none
+            of them, what it says. A revoked key or an old addon must not park what a person's
+            repair lets through, nor go on quietly for a day.
+        """
         if not notifications:
-            return []
+            return [], None
         try:
             answers = self._call(notifications)
-        except TransientError as error:
-            return [(each, error) for each in notifications]
-        except PermanentError as error:
-            return self._tell_one_by_one(notifications, error)
-        return [(each, answers.get(each.id) or _no_answer(each)) for each in notifications]
+        except ClinicError as error:
+            return self._find_fault(notifications, error)
+        return [(each, answers.get(each.id) or _no_answer(each)) for each in notifications], None
 
-    def _tell_one_by_one(
-        self, notifications: Sequence[_Notification], refused: PermanentError
-    ) -> list[tuple[_Notification, dict[str, Any] | TransientError | ParkError]]:
-        """Find the notification that Odoo refuses. Where it is all of them, none is at fault.
-
-        A revoked key or a missing addon must not park what a person's repair lets through.
-        """
-        results: list[tuple[_Notification, dict[str, Any] | TransientError | ParkError]] = []
+    def _find_fault(
+        self, notifications: Sequence[_Notification], error: ClinicError
+    ) -> tuple[list[tuple[_Notification, _Answer]], ClinicError | None]:
+        """Find out whether Odoo is away, takes nothing, or is upset by one notification."""
+        later: list[tuple[_Notification, _Answer]] = [
+            (each, TransientError(str(error), retry_after_s=getattr(error, "retry_after_s", None)))
+            for each in notifications
+        ]
+        try:
+            self._call([])  # asks for nothing: only key, address and addon have to be right
+        except TransientError:
+            log.warning("Odoo is away; notifications are told later: %s", error)
+            return later, None
+        except PermanentError as refused:
+            return later, refused
+        results: list[tuple[_Notification, _Answer]] = []
         for each in notifications:
             try:
                 answer = self._call([each]).get(each.id) or _no_answer(each)
                 results.append((each, answer))
-            except TransientError as error:
-                results.append((each, error))
-            except PermanentError as error:
-                results.append((each, ParkError(ParkReason.GAVE_UP, str(error))))
+            except TransientError as why:
+                results.append((each, why))
+            except PermanentError as why:
+                results.append((each, ParkError(ParkReason.GAVE_UP, str(why))))
         if any(isinstance(result, dict) for _, result in results):
-            return results
-        log.warning("Odoo refuses every notification; trying again later: %s", refused)
-        return [(each, TransientError(str(refused))) for each in notifications]
+            return results, None
+        return later, error
 
     def _call(self, notifications: Sequence[_Notification]) -> dict[str, dict[str, Any]]:
-        answers = self._odoo.call(
-            "clinic.document", "notify", notifications=[each.told() for each in notifications]
-        )
+        told = [each.told() for each in notifications]
+        try:
+            answers = self._attended(
+                lambda: self._odoo.call("clinic.document", "notify", notifications=told)
+            )
+        except TimeoutError as error:
+            raise TransientError(
+                f"Odoo clinic.document.notify: no whole answer within {self._one_call_s:.0f} s. "
+                "Trying again may help; is Odoo overloaded?"
+            ) from error
         return {answer["notification_id"]: answer for answer in answers}
 
     # Mails
@@ -278,22 +378,39 @@ class Notifier:
             self.summary.applied += 1
         else:
             self.summary.duplicates += 1
-        left: list[Mail] = []
         failure: TransientError | None = None
+        broken: _RunOverError | None = None
         for mail in _mails(notification, answer):
             try:
                 self._send(notification, mail)
             except TransientError as error:
-                left.append(mail)
                 failure = error
+                notification.left.append(mail)
+                try:
+                    self._keep(self._ledger.release, notification.id, mail.to)
+                except _RunOverError as why:
+                    broken = why  # no harm: the copy says that the mail is still to send
+                    break
+        if broken is not None:
+            # Those that were not begun are Odoo's to give again, in answer to the copy.
+            self._retry(notification, failure or TransientError(str(broken)))
+            raise broken
         if failure is None:
             self._queue.ack(notification.parcel)
         else:
-            self._retry(replace(notification, mails=left), failure)
+            self._retry(notification, failure)
 
     def _send(self, notification: _Notification, mail: Mail) -> None:
-        """Send one mail, unless it was sent before or may have been."""
-        state = self._ledger.claim(notification.id, mail.to)
+        """Send one mail, unless it was sent before or may have been.
+
+        Raises:
+            TransientError: It was surely not sent.
+        """
+        is_carried = any(_is_for(mail, one) for one in notification.carried)
+        state = self._keep(
+            self._ledger.claim, notification.id, mail.to, notification.parcel.attempt,
+            is_carried=is_carried,
+        )  # fmt: skip
         if state is MailState.CLAIMED:
             self._settle(
                 notification,
@@ -306,10 +423,15 @@ class Notifier:
         if state is not MailState.NEW:
             return
         try:
-            self._mailer.send(mail)
-        except TransientError:
-            self._ledger.release(notification.id, mail.to)
-            raise
+            self._attended(lambda: self._mailer.send(mail))
+        except TimeoutError as error:
+            detail = (
+                f"E-mail to {masked(mail.to)}: the mail server did not end within "
+                f"{self._one_call_s:.0f} s. It may have arrived, so that it is not sent again."
+            )
+            self._settle(notification, mail, MailState.UNCERTAIN, detail)
+            # Its connection is taken for as long as it likes: the next run opens another.
+            raise _RunOverError(TransientError(f"{detail} Is the mail server well?")) from error
         except UncertainError as error:
             self._settle(notification, mail, MailState.UNCERTAIN, str(error))
         except PermanentError as error:
@@ -320,7 +442,8 @@ class Notifier:
     def _settle(
         self, notification: _Notification, mail: Mail, state: MailState, detail: str
     ) -> None:
-        self._ledger.settle(
+        self._keep(
+            self._ledger.settle,
             notification.id,
             mail.to,
             state,
@@ -338,38 +461,48 @@ class Notifier:
                 self.summary.mails_uncertain += 1
                 log.warning("%s", detail)
 
+    @staticmethod
+    def _keep[**Arguments, Result](
+        call: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        """Call the ledger. Its failure is no mail's: the run ends."""
+        try:
+            return call(*args, **kwargs)
+        except ClinicError as error:
+            raise _RunOverError(error) from error
+
     # What did not succeed
 
     def _retry(self, notification: _Notification, error: TransientError) -> None:
         """Put a copy into the retry tier of its attempt, with the mails that are still to send."""
-        parcel, attempt = notification.parcel, notification.parcel.attempt
-        if attempt >= LAST_ATTEMPT:
-            self._park(parcel, ParkError(ParkReason.GAVE_UP, f"After {attempt} attempts: {error}"))
-            return
+        parcel = notification.parcel
         body = parcel.body
-        if notification.mails:  # Odoo need not say them again
-            mails = [asdict(mail) for mail in notification.mails]
+        if notification.left:  # Odoo need not say them again
             content = notification.body | {
-                "metadata": notification.body["metadata"] | {"mails": mails}
+                "metadata": notification.body["metadata"]
+                | {"mails": [asdict(mail) for mail in notification.left]}
             }
             body = json.dumps(content, ensure_ascii=False).encode()
-        copy = replace(parcel, body=body, headers=parcel.copy_headers(attempt=attempt + 1))
-        self._queue.publish(f"documents.retry.{tier(attempt)}", copy)
-        self._queue.ack(parcel)
+        try:
+            copy = again_later(parcel, error, body)
+        except ParkError as enough:
+            self._park(parcel, enough)
+            return
+        self._move(parcel, copy)
         self.summary.retried += 1
-        log.warning("notification %s, attempt %d: %s", notification.id, attempt, error)
+        log.warning("notification %s, attempt %d: %s", notification.id, parcel.attempt, error)
 
     def _park(self, parcel: Parcel, error: ParkError) -> None:
-        headers = parcel.copy_headers(
-            attempt=parcel.attempt,
-            x_park_reason=str(error.reason),
-            x_park_detail=str(error)[:1000],
-            x_parked_at=now_text(),
-        )
-        self._queue.publish(PARKING_EXCHANGE, replace(parcel, headers=headers))
-        self._queue.ack(parcel)
+        self._move(parcel, set_aside(parcel, error))
         self.summary.parked += 1
         log.warning("notification parked, %s: %s", error.reason, error)
+
+    def _move(self, parcel: Parcel, copy: Copy) -> None:
+        self._queue.publish(copy.exchange, copy.parcel)
+        self._queue.ack(parcel)
+
+
+type _Answer = dict[str, Any] | TransientError | ParkError
 
 
 def _no_answer(notification: _Notification) -> TransientError:
@@ -379,12 +512,14 @@ def _no_answer(notification: _Notification) -> TransientError:
     )
 
 
+def _is_for(mail: Mail, carried: Any) -> bool:
+    return isinstance(carried, dict) and str(carried.get("to") or "").lower() == mail.to.lower()
+
+
 def _mails(notification: _Notification, answer: Mapping[str, Any]) -> list[Mail]:
     """Return the mails still to send: those the message carries since a retry, and Odoo's."""
-    carried = notification.body["metadata"].get("mails")
-    given = [*(carried if isinstance(carried, list) else ()), *answer.get("emails", ())]
     mails: dict[str, Mail] = {}
-    for one in given:
+    for one in [*notification.carried, *answer.get("emails", ())]:
         if isinstance(one, dict) and one.get("to"):
             mail = Mail(
                 notification_id=notification.id,

@@ -235,7 +235,7 @@ def examine(parcel: Parcel) -> Parked:
     revision = metadata.get("revision") if isinstance(metadata, dict) else None
     reason = parcel.headers.get("x-park-reason")
     if reason is None:  # the broker itself moved it: it was delivered too often
-        reason = ParkReason.DELIVERY_LIMIT.value
+        reason = ParkReason.KILLED_THE_WORKER.value
     return Parked(
         message_id=parcel.message_id,
         document_id=_text(body.get("document_id")),

@@ -20,7 +20,7 @@ NOTIFICATION = str(uuid.UUID(int=7))
 CLAIM_AND_STALL = """
 import sys, threading
 from clinic.clients.notifications_db import NotificationsDb
-NotificationsDb(sys.argv[1]).claim(sys.argv[2], sys.argv[3])
+NotificationsDb(sys.argv[1]).claim(sys.argv[2], sys.argv[3], 1, is_carried=False)
 print("claimed", flush=True)
 threading.Event().wait()
 """
@@ -33,25 +33,43 @@ def ledger(database: Database) -> Iterator[NotificationsDb]:
     ledger.close()
 
 
+def claim(
+    ledger: NotificationsDb, whom: str, attempt: int = 1, *, is_carried: bool = False
+) -> MailState:
+    return ledger.claim(NOTIFICATION, whom, attempt, is_carried=is_carried)
+
+
 def settle(ledger: NotificationsDb, state: MailState, detail: str = "") -> None:
     ledger.settle(NOTIFICATION, ANA, state, document_id=DOCUMENT_ID, revision=1, detail=detail)
 
 
 def test_a_mail_is_claimed_once(ledger: NotificationsDb) -> None:
-    assert ledger.claim(NOTIFICATION, ANA) is MailState.NEW
-    assert ledger.claim(NOTIFICATION, ANA.lower()) is MailState.CLAIMED
-    assert ledger.claim(NOTIFICATION, "ben@clinica.example") is MailState.NEW
+    assert claim(ledger, ANA) is MailState.NEW
+    assert claim(ledger, ANA.lower()) is MailState.CLAIMED
+    assert claim(ledger, "ben@clinica.example") is MailState.NEW
+
+
+def test_the_claim_of_an_earlier_attempt_is_free_for_what_a_message_carries(
+    ledger: NotificationsDb,
+) -> None:
+    assert claim(ledger, ANA, 3) is MailState.NEW
+    assert claim(ledger, ANA, 4) is MailState.CLAIMED  # a kill's: nobody says it was not sent
+    assert claim(ledger, ANA, 3, is_carried=True) is MailState.CLAIMED
+    assert claim(ledger, ANA, 4, is_carried=True) is MailState.NEW
+    assert claim(ledger, ANA, 4, is_carried=True) is MailState.CLAIMED  # its own, before a kill
+    settle(ledger, MailState.SENT)
+    assert claim(ledger, ANA, 5, is_carried=True) is MailState.SENT
 
 
 @pytest.mark.parametrize("state", [MailState.SENT, MailState.FAILED, MailState.UNCERTAIN])
 def test_an_outcome_stays_and_stands_in_the_timeline(
     ledger: NotificationsDb, database: Database, state: MailState
 ) -> None:
-    ledger.claim(NOTIFICATION, ANA)
+    claim(ledger, ANA)
     settle(ledger, state, "what happened")
-    assert ledger.claim(NOTIFICATION, ANA) is state
+    assert claim(ledger, ANA) is state
     ledger.release(NOTIFICATION, ANA)  # a claim is given back, an outcome is not
-    assert ledger.claim(NOTIFICATION, ANA) is state
+    assert claim(ledger, ANA) is state
     (event,) = database.query("SELECT * FROM document_events")
     assert str(event["document_id"]) == DOCUMENT_ID
     assert (event["revision"], event["state"]) == (1, f"mail_{state}")
@@ -61,18 +79,18 @@ def test_an_outcome_stays_and_stands_in_the_timeline(
 
 
 def test_what_was_not_sent_may_be_claimed_again(ledger: NotificationsDb) -> None:
-    ledger.claim(NOTIFICATION, ANA)
+    claim(ledger, ANA)
     ledger.release(NOTIFICATION, ANA)
-    assert ledger.claim(NOTIFICATION, ANA) is MailState.NEW
+    assert claim(ledger, ANA) is MailState.NEW
 
 
 def test_two_do_not_send_mails_at_once(ledger: NotificationsDb, database: Database) -> None:
-    ledger.claim(NOTIFICATION, ANA)
+    claim(ledger, ANA)
     other = NotificationsDb(database.sync_url)
     with pytest.raises(TransientError, match="another process sends notifications"):
-        other.claim(NOTIFICATION, ANA)
+        claim(other, ANA)
     ledger.close()
-    assert other.claim(NOTIFICATION, ANA) is MailState.CLAIMED
+    assert claim(other, ANA) is MailState.CLAIMED
     other.close()
 
 
@@ -90,7 +108,7 @@ def test_a_killed_senders_claim_is_found(ledger: NotificationsDb) -> None:
 
     def found() -> MailState | None:
         try:
-            return ledger.claim(NOTIFICATION, ANA)
+            return claim(ledger, ANA)
         except TransientError:
             return None  # PostgreSQL has not noticed yet
 

@@ -1,12 +1,16 @@
 """Notifications: one call to Odoo a batch, no mail twice, and what is broken is set aside."""
 
 import json
+import threading
+import time
 from typing import Any
 
 import pytest
+from clinic.documents import notify as module
 from clinic.documents.mail import Mail, UncertainError
-from clinic.documents.notify import LAST_ATTEMPT, MailState, Notifier
+from clinic.documents.notify import MailState, Notifier
 from clinic.documents.parcel import Parcel
+from clinic.documents.retry import LAST_ATTEMPT
 from clinic.errors import ClinicError, PermanentError, TransientError
 from support.parcels import DOCUMENT_ID, ListQueue, notification
 
@@ -31,6 +35,8 @@ class FakeOdoo:
         self.calls: list[list[dict[str, Any]]] = []
         self.fails: list[Exception] = []
         self.refuses: set[str] = set()
+        self.chokes: ClinicError | None = None
+        self.chokes_on: set[str] = set()
 
     def call(self, model: str, method: str, /, **arguments: Any) -> Any:
         assert (model, method) == ("clinic.document", "notify")
@@ -39,6 +45,10 @@ class FakeOdoo:
         if self.fails:
             raise self.fails.pop(0)
         ids = [one["notification_id"] for one in told]
+        if ids and self.chokes:
+            raise self.chokes
+        if self.chokes_on & set(ids):
+            raise TransientError("Odoo clinic.document.notify: HTTP 500")
         if self.refuses & set(ids):
             raise PermanentError("Odoo clinic.document.notify: HTTP 422")
         return [self._answer(one) for one in ids]
@@ -58,16 +68,29 @@ class FakeLedger:
 
     def __init__(self) -> None:
         self.mails: dict[tuple[str, str], MailState] = {}
+        self.attempts: dict[tuple[str, str], int] = {}
+        self.fails: list[ClinicError] = []
+        self.cannot_release = False
         self.timeline: list[tuple[str, MailState, str]] = []
 
-    def claim(self, notification_id: str, recipient: str) -> MailState:
+    def claim(
+        self, notification_id: str, recipient: str, attempt: int, *, is_carried: bool
+    ) -> MailState:
+        if self.fails:
+            raise self.fails.pop(0)
         key = notification_id, recipient
-        if key in self.mails:
-            return self.mails[key]
+        known = self.mails.get(key)
+        if known is MailState.CLAIMED and is_carried and self.attempts[key] < attempt:
+            known = None
+        if known is not None:
+            return known
         self.mails[key] = MailState.CLAIMED
+        self.attempts[key] = attempt
         return MailState.NEW
 
     def release(self, notification_id: str, recipient: str) -> None:
+        if self.cannot_release:
+            raise TransientError("Shared database: away")
         del self.mails[notification_id, recipient]
 
     def settle(
@@ -113,9 +136,12 @@ class Clinic:
 
     def handle(self, *parcels: Parcel) -> tuple[ListQueue, Notifier]:
         queue = ListQueue(*parcels)
-        notifier = Notifier(self.odoo, self.mailer, self.ledger, queue, problems_of)
+        notifier = self.notifier(queue)
         notifier.run(60, 0.01)
         return queue, notifier
+
+    def notifier(self, queue: ListQueue, **options: float) -> Notifier:
+        return Notifier(self.odoo, self.mailer, self.ledger, queue, problems_of, **options)
 
 
 def problems_of(body: Any) -> str:
@@ -232,7 +258,7 @@ def test_when_the_mail_server_is_away_the_mails_wait_in_the_retried_message() ->
 
 def test_while_odoo_is_away_all_are_tried_again() -> None:
     clinic = Clinic()
-    clinic.odoo.fails = [TransientError("HTTP 503")]
+    clinic.odoo.fails = [TransientError("HTTP 503")] * 2
     queue, notifier = clinic.handle(notification(1), notification(2, {"x-attempt": 7}))
     assert [tier for tier, _ in queue.published] == ["documents.retry.1", "documents.retry.4"]
     assert [copy.attempt for _, copy in queue.published] == [2, 8]
@@ -255,17 +281,58 @@ def test_what_odoo_refuses_alone_is_parked_and_the_others_go_on() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_revoked_key_parks_nothing(count: int) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(PermanentError("HTTP 401"), id="a revoked key"),
+        pytest.param(PermanentError("HTTP 404"), id="no such method"),
+    ],
+)
+def test_an_odoo_that_takes_nothing_parks_nothing_and_is_said_aloud(
+    error: ClinicError, count: int
+) -> None:
     clinic = Clinic()
-    clinic.odoo.fails = [PermanentError("HTTP 401")] * 10
-    queue, notifier = clinic.handle(*(notification(tag) for tag in range(count)))
-    assert {exchange for exchange, _ in queue.published} == {"documents.retry.1"}
-    assert notifier.summary.retried == count
+    clinic.odoo.fails = [error] * 10
+    queue = ListQueue(*(notification(tag) for tag in range(count)))
+    with pytest.raises(PermanentError, match=r"HTTP 40.*`make up`.*drain_notifications\.md"):
+        clinic.notifier(queue).run(60, 0.01)
+    assert [tier for tier, _ in queue.published] == ["documents.retry.1"] * count
+    assert queue.acked == list(range(count))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("error", [TransientError("HTTP 500"), PermanentError("HTTP 422")])
+def test_an_addon_that_chokes_on_everything_is_said_aloud(error: ClinicError, count: int) -> None:
+    clinic = Clinic()
+    clinic.odoo.chokes = error
+    queue = ListQueue(*(notification(tag) for tag in range(count)))
+    with pytest.raises(PermanentError, match=r"HTTP .*another version"):
+        clinic.notifier(queue).run(60, 0.01)
+    assert [tier for tier, _ in queue.published] == ["documents.retry.1"] * count
+
+
+def test_one_notification_that_odoo_chokes_on_holds_up_no_other() -> None:
+    clinic = Clinic()
+    good, bad = notification(1), notification(2)
+    assert bad.message_id
+    clinic.odoo.chokes_on = {bad.message_id}
+    queue, notifier = clinic.handle(good, bad)
+    assert [(tier, copy.message_id) for tier, copy in queue.published] == [
+        ("documents.retry.1", bad.message_id)
+    ]
+    assert notifier.summary.applied == 1
+
+
+def test_an_odoo_that_asks_for_time_gets_it() -> None:
+    clinic = Clinic()
+    clinic.odoo.fails = [TransientError("HTTP 429", retry_after_s=300)] * 2
+    queue, _ = clinic.handle(notification())
+    assert [tier for tier, _ in queue.published] == ["documents.retry.3"]
 
 
 def test_after_a_day_it_is_parked() -> None:
     clinic = Clinic()
-    clinic.odoo.fails = [TransientError("HTTP 503")]
+    clinic.odoo.fails = [TransientError("HTTP 503")] * 2
     queue, _ = clinic.handle(notification(1, {"x-attempt": LAST_ATTEMPT}))
     ((exchange, copy),) = queue.published
     assert exchange == "documents.dlx"
@@ -319,17 +386,109 @@ def test_a_silent_odoo_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize("error", [TransientError("away"), PermanentError("no such table")])
-def test_a_ledger_that_fails_after_the_mail_leaves_the_claim(error: ClinicError) -> None:
-    clinic = Clinic(ANA)
+def test_a_ledger_that_fails_after_the_mail_ends_the_run_and_leaves_the_claim(
+    error: ClinicError,
+) -> None:
+    clinic = Clinic(ANA, BEN)
 
     def settle(*_: Any, **__: Any) -> None:
         raise error
 
     clinic.ledger.settle = settle  # type: ignore[method-assign]
-    if isinstance(error, TransientError):
-        queue, _ = clinic.handle(notification())
-        assert queue.published[0][0] == "documents.retry.1"  # there it is found, and told
-    else:
-        with pytest.raises(PermanentError):
-            clinic.handle(notification())
+    queue = ListQueue(notification())
+    with pytest.raises(type(error), match=str(error)):
+        clinic.notifier(queue).run(60, 0.01)
+    assert queue.done == []
     assert list(clinic.ledger.mails.values()) == [MailState.CLAIMED]
+
+
+@pytest.mark.parametrize("error", [TransientError("away"), PermanentError("no such table")])
+def test_a_ledger_that_cannot_claim_ends_the_run(error: ClinicError) -> None:
+    clinic = Clinic(ANA)
+    clinic.ledger.fails = [error]
+    queue = ListQueue(notification())
+    with pytest.raises(type(error), match=str(error)):
+        clinic.notifier(queue).run(60, 0.01)
+    assert queue.done == []
+    assert clinic.mailer.sent == []
+
+
+def test_a_claim_that_could_not_be_given_back_costs_nobody_their_mail() -> None:
+    clinic = Clinic(ANA, BEN)
+    clinic.odoo.gives_again = True
+    clinic.mailer.fails[ANA["to"]] = [TransientError("connection refused")]
+    clinic.ledger.cannot_release = True
+    queue = ListQueue(notification())
+    with pytest.raises(TransientError, match="Shared database"):
+        clinic.notifier(queue).run(60, 0.01)
+    ((_, copy),) = queue.published
+    assert queue.acked == [1]
+    clinic.ledger.cannot_release = False
+    clinic.handle(copy)
+    assert [mail.to for mail in clinic.mailer.sent] == [ANA["to"], BEN["to"]]
+    # The copy delivered once more, after a kill: what it claimed itself is in doubt.
+    clinic.ledger.mails[str(copy.message_id), ANA["to"]] = MailState.CLAIMED
+    _, notifier = clinic.handle(copy)
+    assert notifier.summary.mails_uncertain == 1
+    assert len(clinic.mailer.sent) == 2
+
+
+def test_the_broker_is_answered_while_a_mail_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_HEARTBEAT_S", 0.01)
+    clinic = Clinic(ANA)
+    queue = ListQueue(notification())
+    answered = threading.Event()
+
+    def send(mail: Mail) -> None:
+        assert answered.wait(20), "nobody answered the heartbeat"
+
+    def keep_alive() -> None:
+        answered.set()
+
+    clinic.mailer.send = send  # type: ignore[method-assign]
+    queue.keep_alive = keep_alive  # type: ignore[method-assign]
+    clinic.notifier(queue).run(60, 0.01)
+    assert queue.acked == [1]
+
+
+def test_a_mail_server_that_never_ends_is_given_up_and_the_run_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_HEARTBEAT_S", 0.01)
+    clinic = Clinic(ANA)
+    never = threading.Event()
+    clinic.mailer.send = lambda _: never.wait(60)  # type: ignore[method-assign, assignment]
+    queue = ListQueue(notification(1), notification(2))
+    with pytest.raises(TransientError, match="did not end within"):
+        clinic.notifier(queue, one_call_s=0.05).run(60, 0.01)
+    never.set()
+    ((whom, state, detail),) = clinic.ledger.timeline
+    assert (whom, state) == (ANA["to"], MailState.UNCERTAIN)
+    assert ANA["to"] not in detail
+    assert queue.done == []
+
+
+def test_an_odoo_that_drips_is_given_up_and_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_HEARTBEAT_S", 0.01)
+    clinic = Clinic()
+    never = threading.Event()
+    clinic.odoo.call = lambda *_, **__: never.wait(60)  # type: ignore[method-assign]
+    queue = ListQueue(notification())
+    clinic.notifier(queue, one_call_s=0.05).run(60, 0.01)
+    never.set()
+    assert [tier for tier, _ in queue.published] == ["documents.retry.1"]
+
+
+def test_what_there_is_no_time_for_goes_back_to_its_place() -> None:
+    clinic = Clinic(ANA)
+    queue = ListQueue(notification(1), notification(2))
+    call = clinic.odoo.call
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(0.2)
+        return call(*args, **kwargs)
+
+    clinic.odoo.call = slowly  # type: ignore[method-assign]
+    clinic.notifier(queue).run(0.1, 0.01)
+    assert queue.done == [("put back", 1), ("put back", 2)]
+    assert clinic.mailer.sent == []

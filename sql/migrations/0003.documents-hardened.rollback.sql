@@ -1,0 +1,2 @@
+ALTER TABLE documents DROP COLUMN reserved_in;
+ALTER TABLE document_mails DROP COLUMN attempt;
