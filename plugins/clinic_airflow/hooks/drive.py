@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.google.suite.hooks.drive import GoogleDriveHook
-from clinic.clients.drive import GOOGLE, DriveStore
+from clinic.clients.drive import DriveStore
+from clinic.clients.drive_files import GOOGLE
 from clinic.errors import ClinicError, PermanentError
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession

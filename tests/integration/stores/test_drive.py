@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clinic.clients.drive import FOLDER, DriveStore
+from clinic.clients.drive import DriveStore
+from clinic.clients.drive_files import FOLDER
 from clinic.clients.drive_upload import DriveApi, Patience, ResumableUpload, Resume
 from clinic.documents.store import Stored, Upload
 from clinic.errors import ParkError, TransientError
@@ -285,7 +286,7 @@ def test_a_persons_own_drive_is_used_with_delegation_or_consent(
 
 
 def test_a_deleted_folder_is_made_again(drive: Drive, store: DriveStore, upload: Upload) -> None:
-    store._folder((*store._root_folders, *upload.folders), store._patience())
+    store._files.folder(upload.folders, store._patience())
     drive.fault(method="POST", path=UPLOAD, kind="folder_gone")
     stored = store.put(upload)
     stored_once(drive, upload, stored)
@@ -446,7 +447,7 @@ store = DriveStore(AuthorizedSession(credentials), root, drive_id=drive_id, endp
 store.reserve()
 print("ready", flush=True)
 sys.stdin.readline()
-print(json.dumps([store._folder((root, str(n)), store._patience()) for n in range(8)]))
+print(json.dumps([store._files.folder((str(n),), store._patience()) for n in range(8)]))
 """
 
 
