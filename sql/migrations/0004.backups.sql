@@ -8,6 +8,7 @@ CREATE TABLE backups (
     requested_by text NOT NULL,
     note text NOT NULL DEFAULT '',
     run_id text NOT NULL DEFAULT '',
+    request_id uuid,
     started_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     taken_at timestamptz,
@@ -35,6 +36,7 @@ COMMENT ON TABLE backups IS
 'Every attempt to back Odoo up. Only what is in state stored is a backup: its sums were compared on the other side.';
 COMMENT ON COLUMN backups.requested_by IS 'schedule, or the login of who asked for it.';
 COMMENT ON COLUMN backups.run_id IS 'The run of the DAG backup_odoo; empty for the command line.';
+COMMENT ON COLUMN backups.request_id IS 'What Odoo calls the request; null where nobody asked there.';
 COMMENT ON COLUMN backups.taken_at IS 'The moment of the database''s snapshot: what was committed before is in the backup.';
 COMMENT ON COLUMN backups.name IS 'Name of both files, without their suffixes.';
 COMMENT ON COLUMN backups.manifest IS 'What is in the archive: the file that lies beside it in the vault.';
