@@ -1,7 +1,8 @@
 """Airflow's way in to Google Drive.
 
-The connection is the Google provider's; uploads, folders and the trash are those of
-:class:`clinic.clients.drive.DriveStore`, as the provider's uploads neither resume nor compare.
+The connection is the Google provider's; uploads, downloads, folders and the trash are those of
+:class:`clinic.clients.drive.DriveStore` and :class:`clinic.clients.drive_vault.DriveVault`, as the
+provider's neither resume nor compare.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.providers.google.suite.hooks.drive import GoogleDriveHook
 from clinic.clients.drive import DriveStore
 from clinic.clients.drive_files import GOOGLE
+from clinic.clients.drive_vault import DriveVault
 from clinic.errors import ClinicError, PermanentError
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
@@ -134,6 +136,15 @@ class DriveHook(GoogleDriveHook):
     def get_store(self, root_folder: str) -> DriveStore:
         """Return the document store below a folder. Close it after use."""
         return DriveStore(
+            self.get_session(),
+            root_folder,
+            drive_id=self._get_field("drive_id") or None,
+            endpoint=self.endpoint,
+        )
+
+    def get_vault(self, root_folder: str) -> DriveVault:
+        """Return the vault for backups below a folder. Close it after use."""
+        return DriveVault(
             self.get_session(),
             root_folder,
             drive_id=self._get_field("drive_id") or None,
