@@ -200,6 +200,7 @@ def connections(config: Config, credentials: Credentials) -> dict[str, dict[str,
         "odoo_database_manager": {
             "conn_type": "http",
             "host": config.url("odoo"),
+            "schema": "odoo",
             "password": credentials["odoo_master"],
             "description": "Odoo's database manager, for backups where only a URL is at hand",
         },
