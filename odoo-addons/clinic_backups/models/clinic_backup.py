@@ -69,7 +69,7 @@ class ClinicBackup(models.Model):
     url = fields.Char("Address", readonly=True)
     drilled_at = fields.Datetime("Last restore drill", readonly=True)
     drill = fields.Selection(
-        [("passed", "Passed"), ("failed", "Failed")], "Restore drill", readonly=True
+        [("passed", "Passed"), ("failed", "Not passed")], "Restore drill", readonly=True
     )
     explanation = fields.Text(compute="_compute_explanation")
     error = fields.Text("Technical detail", readonly=True)

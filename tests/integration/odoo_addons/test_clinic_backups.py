@@ -1,0 +1,10 @@
+"""clinic_backups: its own tests, run by a real Odoo."""
+
+from support.odoo import OdooCluster
+from support.odoo_suite import run_addon_suite
+
+LEAST = 24
+
+
+def test_odoo_runs_the_tests_of_clinic_backups(odoo_cluster: OdooCluster) -> None:
+    run_addon_suite(odoo_cluster, "clinic_backups", LEAST)
