@@ -8,6 +8,8 @@ from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
+from clinic_airflow.failures import report_failure
+
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "clinic",
     "retries": 3,
@@ -15,6 +17,8 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_exponential_backoff": True,
     "max_retry_delay": timedelta(minutes=10),
     "execution_timeout": timedelta(minutes=30),
+    # send_alerts does the rest, and finds out by itself what works again.
+    "on_failure_callback": report_failure,
     "retry_policy": ExceptionRetryPolicy(
         rules=[
             RetryRule(
@@ -34,3 +38,4 @@ class Tag(StrEnum):
     ODOO = "odoo"
     DOCUMENTS = "documents"
     HOUSEKEEPING = "housekeeping"
+    ALERTS = "alerts"

@@ -1,0 +1,135 @@
+"""When people are told of an outage, and what they read."""
+
+from datetime import UTC, datetime, timedelta
+
+from clinic.alerts.message import Renderer
+from clinic.alerts.model import Severity
+from clinic.alerts.outage import (
+    LONGEST_QUIET,
+    QUIET,
+    REMIND_AFTER,
+    Kind,
+    Outage,
+    Part,
+    is_over,
+    messages,
+    next_message,
+)
+from clinic.alerts.settings import Settings
+
+NOW = datetime(2026, 7, 1, 10, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def part(
+    name: str = "drain_invoices",
+    *,
+    severity: Severity = Severity.WARNING,
+    resolved_at: datetime | None = None,
+) -> Part:
+    return Part(
+        f"dag/{name}/drain", "tasks", severity, f"{name}.drain", "Odoo x.y: HTTP 502.",
+        f"{name}.md", name, "drain", "scheduled__2026-07-01T10:00:00+00:00", -1, 3, NOW, NOW,
+        resolved_at,
+    )  # fmt: skip
+
+
+def outage(
+    *parts: Part,
+    cause: str = "odoo",
+    told_at: datetime | None = None,
+    told: Severity = Severity.WARNING,
+    closed_lately: int = 0,
+) -> Outage:
+    return Outage("0f", cause, NOW, None, parts, told_at, told if told_at else None, closed_lately)
+
+
+def test_a_new_outage_is_told_at_once() -> None:
+    assert next_message(outage(part()), NOW) is Kind.OPENED
+
+
+def test_what_was_told_is_not_told_again_for_a_day() -> None:
+    told = outage(part(), part("sync_inventory"), told_at=NOW)
+    assert next_message(told, NOW + REMIND_AFTER - MINUTE) is None
+    assert next_message(told, NOW + REMIND_AFTER) is Kind.REMINDER
+
+
+def test_what_gets_worse_is_told_at_once() -> None:
+    worse = outage(part(severity=Severity.CRITICAL), part(), told_at=NOW)
+    assert next_message(worse, NOW + MINUTE) is Kind.WORSE
+
+
+def test_what_was_told_as_critical_does_not_get_worse() -> None:
+    known = outage(part(severity=Severity.CRITICAL), told_at=NOW, told=Severity.CRITICAL)
+    assert next_message(known, NOW + MINUTE) is None
+
+
+def test_it_is_over_when_everything_has_been_quiet_for_a_while() -> None:
+    half = outage(part(resolved_at=NOW), part("sync_inventory"), told_at=NOW)
+    whole = outage(part(resolved_at=NOW), part(resolved_at=NOW + MINUTE), told_at=NOW)
+    assert next_message(half, NOW + QUIET + MINUTE) is None
+    assert next_message(whole, NOW + QUIET) is None
+    assert next_message(whole, NOW + QUIET + MINUTE) is Kind.CLOSED
+
+
+def test_what_nobody_was_told_of_ends_without_a_word() -> None:
+    brief = outage(part(resolved_at=NOW))
+    assert next_message(brief, NOW + QUIET) is None
+    assert is_over(brief, NOW + QUIET)
+
+
+def test_what_comes_and_goes_has_to_be_quiet_for_longer_and_longer() -> None:
+    waits = []
+    for closed_lately in range(8):
+        flapping = outage(part(resolved_at=NOW), told_at=NOW, closed_lately=closed_lately)
+        wait = timedelta()
+        while not is_over(flapping, NOW + wait):
+            wait += MINUTE
+        waits.append(wait)
+    assert waits[:3] == [QUIET, 2 * QUIET, 4 * QUIET]
+    assert waits[-1] == LONGEST_QUIET
+
+
+def test_the_worst_comes_first() -> None:
+    both = [outage(part()), outage(part(severity=Severity.CRITICAL), cause="broker")]
+    assert [each.cause for each, _ in messages(both, NOW)] == ["broker", "odoo"]
+
+
+def test_a_message_says_everything_in_two_languages() -> None:
+    renderer = Renderer(
+        Settings(runbook_url="https://git.example/docs/runbooks/"), "https://airflow.example/"
+    )
+    message = renderer.render(
+        outage(part(), part("sync_inventory", severity=Severity.CRITICAL)), Kind.OPENED, NOW
+    )
+    assert message.subject == "[Clínica] CRÍTICO: Odoo no responde (2 DAG)"
+    spanish, english = message.text.split("\n--\n")
+    for words in ("Desde: 2026-07-01 12:00 CEST", "Veces: 6", "DAG afectados: drain_inv",
+                  "Ha fallado la tarea drain de drain_invoices", "HTTP 502",
+                  "Qué hacer"):  # fmt: skip
+        assert words in spanish
+    for words in ("Odoo does not answer", "Since: 2026-07-01 12:00 CEST", "Times: 6",
+                  "DAGs affected: drain_invoices, sync_inventory", "What to do",
+                  "https://git.example/docs/runbooks/sync_inventory.md"):  # fmt: skip
+        assert words in english
+    run = "drain_invoices/runs/scheduled__2026-07-01T10%3A00%3A00%2B00%3A00"
+    assert message.link == f"https://airflow.example/dags/{run}/tasks/drain"
+    assert message.link in spanish
+    assert message.payload["data"]["dags"] == ["drain_invoices", "sync_inventory"]
+
+
+def test_forty_dags_are_one_short_message() -> None:
+    many = outage(*(part(f"dag_{number:02}") for number in range(40)))
+    text = Renderer(Settings(), "").render(many, Kind.OPENED, NOW).text
+    assert all(f"dag_{number:02}" in text for number in range(40))
+    assert "y 20 más" in text
+    assert len(text) < 10_000
+
+
+def test_a_closing_message_asks_for_nothing() -> None:
+    over = outage(part(resolved_at=NOW + 5 * MINUTE), told_at=NOW)
+    message = Renderer(Settings(), "").render(over, Kind.CLOSED, NOW)
+    assert message.subject == "[Clínica] AVISO: resuelto: Odoo no responde"
+    assert "Hasta: 2026-07-01 12:05 CEST" in message.text
+    assert "no hace falta hacer nada" in message.text
+    assert "docs/runbooks" not in message.text
