@@ -161,6 +161,24 @@ class ClinicMedicalRecord(models.Model):
     def _unlink_drafts_only(self):
         self._refuse_change()
 
+    # A discussion is kept in one language for all who read it: the clinic's, not the writer's.
+
+    def _in_clinic_language(self):
+        return self.with_context(lang=self.company_id.sudo().partner_id[:1].lang or self.env.lang)
+
+    def _creation_message(self):
+        self.ensure_one()
+        return super(ClinicMedicalRecord, self._in_clinic_language())._creation_message()
+
+    def _message_track(self, fields_iter, initial_values_dict):
+        tracking = {}
+        for records in self.exists().grouped("company_id").values():
+            spoken = records._in_clinic_language()
+            tracking |= super(ClinicMedicalRecord, spoken)._message_track(
+                fields_iter, initial_values_dict
+            )
+        return tracking
+
     @api.model
     def _is_free(self, name):
         """Tell whether a field is no part of what is signed. Extend it for fields of your own."""

@@ -193,3 +193,16 @@ class TestMedicalRecord(ClinicCase):
         self.draft()
         with self.assertRaises(ForeignKeyViolation), mute_logger("odoo.sql_db"):
             self.patient.unlink()
+
+    def test_a_discussion_is_in_the_clinic_s_language_whoever_writes(self):
+        self.env["res.lang"]._activate_lang("es_ES")
+        modules = self.env["ir.module.module"].search([("name", "in", ("mail", "clinic_records"))])
+        modules._update_translations(["es_ES"], overwrite=True)
+        self.env.company.partner_id.lang = "es_ES"
+        record = self.draft()
+        self.env.cr.precommit.run()
+        self.assertIn("Registro clínico", record.sudo().message_ids.body)
+        record.kind = "report"
+        self.env.cr.precommit.run()
+        tracked = record.sudo().message_ids.tracking_value_ids
+        self.assertEqual((tracked.old_value_char, tracked.new_value_char), ("Consulta", "Informe"))

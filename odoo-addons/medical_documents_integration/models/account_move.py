@@ -36,9 +36,7 @@ class AccountMove(models.Model):
         """Return the legal PDF: Odoo's own, made and attached as its *Print & Send* does."""
         self.ensure_one()
         if self.state != "posted":
-            raise NotNowError(
-                self.env._("%s is not posted at the moment; it waits until it is.", self.name)
-            )
+            raise NotNowError("not_final", f"{self.name} is not posted")
         if not self.invoice_pdf_report_id:
             sender = self.env["account.move.send"]
             settings = sender._get_default_sending_settings(self, sending_methods=[])

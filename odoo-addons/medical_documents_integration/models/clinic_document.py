@@ -6,7 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import psycopg2
-from odoo import api, fields, models
+from odoo import SUPERUSER_ID, api, fields, models
 from odoo.exceptions import AccessError, UserError
 from odoo.tools import SQL
 
@@ -19,7 +19,8 @@ from ..publisher.message import (
     file_name,
     properties,
 )
-from .clinic_document_source import NotNowError
+from .clinic_document_source import NotNowError, UnrenderableError, in_language_of
+from .sentences import again_at, store_name, why
 
 _logger = logging.getLogger(__name__)
 
@@ -69,7 +70,9 @@ class ClinicDocument(models.Model):
         default="pending",
         index=True,
     )
-    error = fields.Text(readonly=True)
+    reason = fields.Char("Reason's code", readonly=True)
+    detail = fields.Text("Technical detail", readonly=True, groups=f"{MODULE}.group_manager")
+    error = fields.Text("Why it is not stored", compute="_compute_error")
     attempts = fields.Integer("Failed attempts to send", readonly=True, default=0, aggregator=None)
     renderings = fields.Integer("Attempts to render", readonly=True, default=0, aggregator=None)
     next_attempt_at = fields.Datetime("Next attempt", readonly=True)
@@ -82,7 +85,8 @@ class ClinicDocument(models.Model):
     rendered_at = fields.Datetime("Rendered on", readonly=True)
     published_at = fields.Datetime("Sent on", readonly=True)
     stored_at = fields.Datetime("Stored on", readonly=True)
-    store = fields.Char(readonly=True)
+    store = fields.Char("Store's code", readonly=True)
+    store_name = fields.Char("Store", compute="_compute_store_name")
     url = fields.Char("Address", readonly=True)
     event_number = fields.Integer(readonly=True, default=0, aggregator=None)
     notification_ids = fields.One2many(
@@ -97,7 +101,19 @@ class ClinicDocument(models.Model):
     )
     _due = models.Index("(next_attempt_at, id) WHERE state = 'pending'")
 
+    @api.depends("reason", "state", "next_attempt_at")
+    @api.depends_context("lang", "tz", "uid")
+    def _compute_error(self):
+        for document in self:
+            document.error = document._problem()
+
+    @api.depends("store")
+    def _compute_store_name(self):
+        for document in self:
+            document.store_name = store_name(document.store)
+
     @api.depends("number", "revision")
+    @api.depends_context("lang")
     def _compute_display_name(self):
         for document in self:
             document.display_name = (
@@ -119,15 +135,20 @@ class ClinicDocument(models.Model):
         A revision that was never rendered is taken again: nobody has seen it. If the publisher
         holds it just now, it may be rendering what the record was before, so a new one is made.
         """
-        values = {**source._document_values(), "user_id": self.env.uid}
+        # Everybody reads the same title.
+        values = {
+            **in_language_of(source, source.company_id)._document_values(),
+            "user_id": self.env.uid,
+        }
         newest = self._newest(source) or self._newest(source._document_predecessor())
         if newest and newest._source() == source and newest._take_unrendered():
             newest.write(
-                {**values, "state": "pending", "error": False, "attempts": 0, "renderings": 0,
-                 "next_attempt_at": False}
+                {**values, "state": "pending", "reason": False, "detail": False, "attempts": 0,
+                 "renderings": 0, "next_attempt_at": False}
             )  # fmt: skip
             return newest
-        return self.create(
+        # Its making needs no line in its discussion: the page says when, and by whom.
+        return self.with_context(mail_create_nolog=True).create(
             {
                 **values,
                 "document_id": newest.document_id or str(uuid.uuid4()),
@@ -175,10 +196,11 @@ class ClinicDocument(models.Model):
         for document in self.sudo():
             # What the other side told last is told once more, under its old number.
             document.write(
-                {"state": "pending", "error": False, "attempts": 0, "renderings": 0,
-                 "next_attempt_at": False, "event_number": 0}
+                {"state": "pending", "reason": False, "detail": False, "attempts": 0,
+                 "renderings": 0, "next_attempt_at": False, "event_number": 0}
             )  # fmt: skip
-            document.message_post(body=self.env._("Sent again by %s.", self.env.user.name))
+            all_read = in_language_of(document, document.company_id)
+            document.message_post(body=all_read.env._("Sent again by %s.", self.env.user.name))
         self.env.ref(f"{MODULE}.cron_publish").sudo()._trigger()
         return True
 
@@ -277,7 +299,7 @@ class ClinicDocument(models.Model):
             self._count_rendering()
             if not self._lock_pending():
                 return False
-            self._fix(self._for_author()._render())
+            self._fix(self._render())
             self.env.cr.commit()
         except psycopg2.errors.SerializationFailure:
             self.env.cr.rollback()  # somebody worked on the record meanwhile
@@ -296,7 +318,7 @@ class ClinicDocument(models.Model):
     def _render(self):
         source = self._source().sudo()
         if not source:
-            raise UserError(self.env._("The record that the document shows was deleted."))
+            raise UnrenderableError("source_deleted")
         newer = self.search_count(
             [
                 ("res_model", "=", self.res_model),
@@ -306,13 +328,15 @@ class ClinicDocument(models.Model):
             limit=1,
         )
         if newer:  # what was meant here cannot be shown any more
-            raise UserError(self.env._("A newer revision has taken this one's place."))
-        source = source.with_company(self.company_id).with_context(
-            lang=source.env.user.lang, allowed_company_ids=self.company_id.ids
+            raise UnrenderableError("superseded")
+        source = (
+            in_language_of(source, self.company_id)
+            .with_company(self.company_id)
+            .with_context(allowed_company_ids=self.company_id.ids)
         )
         content = source._render_document()
         if not content or not content.startswith(b"%PDF-"):
-            raise UserError(self.env._("The report gave no PDF; is wkhtmltopdf installed?"))
+            raise UnrenderableError("not_rendered", "The report gave no PDF: is wkhtmltopdf there?")
         return content
 
     def _fix(self, content):
@@ -329,7 +353,8 @@ class ClinicDocument(models.Model):
                 "sha256": hashlib.sha256(content).hexdigest(),
                 "rendered_at": fields.Datetime.now(),
                 "next_attempt_at": False,
-                "error": False,
+                "reason": False,
+                "detail": False,
             }
         )
 
@@ -337,7 +362,10 @@ class ClinicDocument(models.Model):
         if not self._lock_pending():
             return
         _logger.warning("%s cannot be rendered: %s", self.display_name, type(error).__name__)
-        values = {"error": str(error) or type(error).__name__}
+        values = {
+            "reason": getattr(error, "reason", "not_rendered"),
+            "detail": str(error) or type(error).__name__,
+        }
         if isinstance(error, NotNowError):
             values.update(renderings=0, next_attempt_at=_in_seconds(MAX_WAIT_S))
         self.write(values)
@@ -359,18 +387,22 @@ class ClinicDocument(models.Model):
             )
         except MessageError as error:
             _logger.warning("%s makes no valid message: %s", self.display_name, error)
-            self.write({"state": "parked", "error": str(error), "next_attempt_at": False})
+            self.write(
+                {"state": "parked", "reason": "schema", "detail": str(error),
+                 "next_attempt_at": False}
+            )  # fmt: skip
             self._tell_parked()
         except BrokerError as error:
             _logger.warning("%s is not sent: %s", self.display_name, error)
-            self._postpone(self._for_author()._broker_sentence(error))
+            self._postpone(str(error))
             self.env.cr.commit()
             return False
         else:
             self.write(
                 {
                     "state": "published",
-                    "error": False,
+                    "reason": False,
+                    "detail": False,
                     "attempts": 0,
                     "next_attempt_at": False,
                     "published_at": fields.Datetime.now(),
@@ -379,32 +411,19 @@ class ClinicDocument(models.Model):
         self.env.cr.commit()
         return True
 
-    def _postpone(self, reason):
+    def _postpone(self, detail):
         tried = self.attempts + 1
         wait_s = min(MAX_WAIT_S, 5 * 2 ** min(tried, 10))
-        self.write({"attempts": tried, "error": reason, "next_attempt_at": _in_seconds(wait_s)})
+        self.write(
+            {"attempts": tried, "reason": "broker", "detail": detail,
+             "next_attempt_at": _in_seconds(wait_s)}
+        )  # fmt: skip
 
     def _postpone_unsent(self):
         """Show on a document that others of this run found the broker gone."""
         if self._lock_pending() and self.attachment_id:
-            self._postpone(
-                self._for_author().env._("The broker does not answer; it is tried again by itself.")
-            )
+            self._postpone("The broker did not answer for another document of this run.")
             self.env.cr.commit()
-
-    def _for_author(self):
-        """Return the document in the language of whom its errors are shown to."""
-        return self.with_context(lang=self.user_id.lang)
-
-    def _broker_sentence(self, error):
-        detail = error.detail
-        return {
-            "no_queue": self.env._("No queue of the broker takes %s.", detail),
-            "full": self.env._("The broker's queue is full."),
-            "unreachable": self.env._("The broker cannot be reached: %s", detail),
-            "no_address": self.env._("Odoo was started without %s, the broker's address.", detail),
-            "bad_address": self.env._("%s is no AMQP address.", detail),
-        }[error.problem]
 
     def _message(self):
         """The message's body, as docs/reference/messages/document.schema.json says."""
@@ -448,7 +467,9 @@ class ClinicDocument(models.Model):
             raise AccessError(self.env._("Only the documents' service account notifies."))
         if not isinstance(notifications, list):
             raise UserError(self.env._("`notifications` is a list."))
-        return [self.sudo()._apply(notification) for notification in notifications]
+        # As OdooBot: what is written into discussions is of no program that has a name of its own.
+        documents = self.with_user(SUPERUSER_ID)
+        return [documents._apply(notification) for notification in notifications]
 
     @api.model
     def _apply(self, notification):
@@ -472,14 +493,15 @@ class ClinicDocument(models.Model):
             first = known.search([("notification_id", "=", notification["notification_id"])])
             # The other side mails each once, but may have died before it heard of them.
             return {**answer, "status": "duplicate", "emails": first.emails or []}
-        event = notification["event"]
-        document._say_on_source(document._sentence(notification))
         if notification["number"] > document.event_number:
+            event, before = notification["event"], document.state
             document.event_number = notification["number"]
             getattr(document, f"_on_{event}")(notification, at)
             if event == "parked":
                 document._tell_parked()
-            answer["emails"] = document._emails(event, notification)
+            elif event == "stored" or before != "retrying":  # not at each attempt that fails
+                document._say_on_source()
+            answer["emails"] = document._emails()
             first = known.search([("notification_id", "=", notification["notification_id"])])
             first.emails = answer["emails"]
         return {**answer, "status": "applied"}
@@ -528,18 +550,20 @@ class ClinicDocument(models.Model):
                 "url": notification["url"],
                 "store": notification.get("store"),
                 "stored_at": at,
-                "error": False,
+                "reason": False,
+                "detail": False,
                 "next_attempt_at": False,
             }
         )
-        self.sudo().activity_unlink(["mail.mail_activity_data_todo"])
+        self.activity_unlink(["mail.mail_activity_data_todo"])
 
     def _on_retrying(self, notification, _at):
         next_at = notification.get("next_attempt_at")
         self.write(
             {
                 "state": "retrying",
-                "error": notification.get("detail") or notification.get("reason"),
+                "reason": notification.get("reason"),
+                "detail": notification.get("detail"),
                 "next_attempt_at": _naive_utc(next_at) if next_at else False,
             }
         )
@@ -548,78 +572,90 @@ class ClinicDocument(models.Model):
         self.write(
             {
                 "state": "parked",
-                "error": notification.get("detail") or notification.get("reason"),
+                "reason": notification.get("reason"),
+                "detail": notification.get("detail"),
                 "next_attempt_at": False,
             }
         )
 
-    def _sentence(self, notification):
-        event = notification["event"]
-        if event == "stored":
-            return self.env._("The document %s is stored.", self.display_name)
-        reason = notification.get("detail") or notification.get("reason") or "?"
-        if event == "retrying":
-            return self.env._(
-                "The document %(name)s is not stored yet: %(reason)s It is tried again by itself.",
-                name=self.display_name,
-                reason=reason,
-            )
-        return self.env._(
-            "The document %(name)s could not be stored and was set aside: %(reason)s",
-            name=self.display_name,
-            reason=reason,
-        )
+    def _problem(self):
+        """Say why the document is not stored, and what comes next; in the context's language."""
+        if not self.reason:
+            return False
+        sentences = [why(self.env, self.reason)]
+        if self.state == "parked":
+            sentences.append(self.env._("Whoever manages documents was told."))
+        elif self.next_attempt_at:
+            sentences.append(again_at(self.env, self.next_attempt_at))
+        return " ".join(sentences)
 
-    def _say_on_source(self, sentence):
+    def _headline(self):
+        if self.state == "stored":
+            return self.env._("The document %s is stored.", self.display_name)
+        if self.state == "retrying":
+            return self.env._("The document %s is not stored yet.", self.display_name)
+        return self.env._("The document %s could not be stored.", self.display_name)
+
+    def _say_on_source(self):
         source = self._source()
         if source:
-            source.sudo().message_post(body=sentence, subtype_xmlid="mail.mt_note")
+            # One text for all who read the record.
+            all_read = in_language_of(self, self.company_id)
+            said = [all_read._headline(), all_read.error]
+            source.message_post(body=" ".join(filter(None, said)), subtype_xmlid="mail.mt_note")
 
     def _managers(self):
         group = self.env.ref(f"{MODULE}.group_manager")
         return group.sudo().all_user_ids.filtered(lambda user: user.active and not user.share)
 
+    def _for_user(self, user):
+        return self.with_context(lang=user.lang, tz=user.tz)
+
     def _tell_parked(self):
-        """Ring for the author and the managers, and give each manager something to do."""
+        """Say it on the record, ring for author and managers, give managers something to do."""
+        self._say_on_source()
         managers = self._managers()
-        summary = self.env._("The document %s could not be stored", self.display_name)
         for user in managers:
-            self.activity_schedule(
-                "mail.mail_activity_data_todo", summary=summary, note=self.error, user_id=user.id
+            document = self._for_user(user)
+            document.activity_schedule(
+                "mail.mail_activity_data_todo",
+                summary=document._headline(),
+                note=document.error,
+                user_id=user.id,
             )
         for user in managers | self.user_id:
-            partner = user.partner_id
+            document, partner = self._for_user(user), user.partner_id
+            headline, error = document._headline(), document.error
             partner._bus_send(
                 "simple_notification",
-                {"type": "danger", "title": summary, "message": self.error, "sticky": True},
+                {"type": "danger", "title": headline, "message": error, "sticky": True},
             )
             if user.notification_type == "inbox":
-                self.message_notify(partner_ids=partner.ids, subject=summary, body=self.error)
+                document.message_notify(partner_ids=partner.ids, subject=headline, body=error)
 
-    def _emails(self, event, notification):
+    def _emails(self):
         """Whom to mail: by their own preference. No name of a patient is in it."""
-        if event == "retrying":
+        if self.state == "retrying":
             return []
-        users = self.user_id | (self._managers() if event == "parked" else self.user_id)
-        wanted = {"parked", "always"} if event == "parked" else {"always"}
+        parked = self.state == "parked"
+        wanted = {"parked", "always"} if parked else {"always"}
+        users = (self.user_id | self._managers()) if parked else self.user_id
         emails = []
         for user in users.filtered(
             lambda user: user.active and user.email and user.clinic_document_email in wanted
         ):
-            document = self.with_context(lang=user.lang)
-            sentence = document._sentence(notification)
+            document = self._for_user(user)
             address = (
-                notification.get("url") or f"{self.get_base_url()}/odoo/{self._name}/{self.id}"
+                self.url if not parked else f"{self.get_base_url()}/odoo/{self._name}/{self.id}"
             )
+            said = [document._headline(), document.error]
             emails.append(
                 {
                     "to": user.email,
                     "name": user.name,
                     "lang": user.lang,
-                    "subject": document.env._("Document %s", document.display_name)
-                    if event == "stored"
-                    else document.env._("The document %s could not be stored", self.display_name),
-                    "body_text": f"{sentence}\n\n{address}\n",
+                    "subject": document._headline(),
+                    "body_text": f"{' '.join(filter(None, said))}\n\n{address}\n",
                 }
             )
         return emails

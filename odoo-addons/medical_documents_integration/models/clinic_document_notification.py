@@ -1,7 +1,9 @@
 """Which notifications were applied: each once, however often it comes."""
 
-from odoo import fields, models
+from odoo import api, fields, models
 from odoo.tools import SQL
+
+from .sentences import why
 
 
 class ClinicDocumentNotification(models.Model):
@@ -23,12 +25,22 @@ class ClinicDocumentNotification(models.Model):
         readonly=True,
     )
     at = fields.Datetime("Happened on", required=True, readonly=True)
-    detail = fields.Text(readonly=True)
+    reason = fields.Char("Reason's code", readonly=True)
+    sentence = fields.Char("Why", compute="_compute_sentence")
+    detail = fields.Text(
+        "Technical detail", readonly=True, groups="medical_documents_integration.group_manager"
+    )
     emails = fields.Json(readonly=True, groups="base.group_system")
 
     _notification_id_unique = models.Constraint(
         "UNIQUE (notification_id)", "This notification was applied already."
     )
+
+    @api.depends("reason")
+    @api.depends_context("lang")
+    def _compute_sentence(self):
+        for notification in self:
+            notification.sentence = notification.reason and why(self.env, notification.reason)
 
     def _note(self, document, notification, at):
         """Write a notification down.
@@ -39,15 +51,16 @@ class ClinicDocumentNotification(models.Model):
         self.env.cr.execute(
             SQL(
                 "INSERT INTO clinic_document_notification (notification_id, document_id, number,"
-                " event, at, detail, create_uid, create_date, write_uid, write_date)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, now() AT TIME ZONE 'UTC', %s,"
+                " event, at, reason, detail, create_uid, create_date, write_uid, write_date)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, now() AT TIME ZONE 'UTC', %s,"
                 " now() AT TIME ZONE 'UTC') ON CONFLICT (notification_id) DO NOTHING",
                 notification["notification_id"],
                 document.id,
                 notification["number"],
                 notification["event"],
                 at,
-                notification.get("detail") or notification.get("reason"),
+                notification.get("reason"),
+                notification.get("detail"),
                 self.env.uid,
                 self.env.uid,
             )

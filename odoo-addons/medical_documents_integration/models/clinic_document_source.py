@@ -1,11 +1,29 @@
 """What invoices and medical records have in common: they become documents."""
 
 from odoo import api, fields, models
-from odoo.exceptions import UserError
 
 
-class NotNowError(UserError):
+class UnrenderableError(Exception):
+    """A document cannot be rendered.
+
+    `reason` is a code of `sentences`; the message is for technicians.
+    """
+
+    def __init__(self, reason, detail=""):
+        """Keep both."""
+        super().__init__(detail or reason)
+        self.reason = reason
+
+
+class NotNowError(UnrenderableError):
     """A document cannot be rendered now, and that is nobody's fault."""
+
+
+def in_language_of(record, company):
+    """Return a record that speaks as a company does, for what is written once and read by all."""
+    clinic = company.sudo().partner_id
+    context = {name: clinic[name] for name in ("lang", "tz") if clinic[name]}
+    return record.with_context(**context)
 
 
 class ClinicDocumentSource(models.AbstractModel):

@@ -35,7 +35,7 @@ class ClinicMedicalRecord(models.Model):
     def _render_document(self):
         self.ensure_one()
         if self.state == "draft":
-            raise NotNowError(self.env._("%s is not signed.", self.display_name))
+            raise NotNowError("not_final", f"{self.number} is not signed")
         content, _kind = self.env["ir.actions.report"]._render_qweb_pdf(
             "clinic_records.report_medical_record", self.ids
         )

@@ -15,6 +15,7 @@ class DocumentCase(TransactionCase):
         super().setUpClass()
         cls.env["res.lang"]._activate_lang("en_US")
         cls.env = cls.env(context={**cls.env.context, "lang": "en_US"})
+        cls.env.company.partner_id.write({"lang": "en_US", "tz": "Europe/Madrid"})
         cls.documents = cls.env["clinic.document"]
         cls.cron = cls.env.ref("medical_documents_integration.cron_publish")
         cls.service = cls.env.ref("medical_documents_integration.user_documents")
@@ -35,6 +36,16 @@ class DocumentCase(TransactionCase):
             lang="en_US",
             notification_type="inbox",
         )
+
+    @classmethod
+    def speak_spanish(cls, *partners):
+        """Let people, or companies, read Spanish."""
+        cls.env["res.lang"]._activate_lang("es_ES")
+        cls.env["ir.module.module"].search(
+            [("name", "in", ("clinic_records", "medical_documents_integration"))]
+        )._update_translations(["es_ES"], overwrite=True)
+        for partner in partners:
+            partner.lang = "es_ES"
 
     @classmethod
     def invoice(cls, partner=None, move_type="out_invoice", user=None):
@@ -93,11 +104,12 @@ class DocumentCase(TransactionCase):
                 "size_bytes": len(PDF),
             },
             "retrying": {
-                "reason": "store_refused",
+                "reason": "not_now",
+                "detail": "Drive: HTTP 503.",
                 "attempt": 1,
                 "next_attempt_at": "2026-03-01T10:01:00+00:00",
             },
-            "parked": {"reason": "broken_pdf", "detail": "The PDF does not open."},
+            "parked": {"reason": "broken_pdf", "detail": "startxref not found"},
         }
         return {
             "document_id": document.document_id,

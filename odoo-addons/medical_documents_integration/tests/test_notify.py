@@ -1,5 +1,5 @@
 from odoo.exceptions import AccessError, UserError
-from odoo.tests import tagged
+from odoo.tests import freeze_time, tagged
 
 from .common import DocumentCase
 
@@ -79,14 +79,85 @@ class TestNotify(DocumentCase):
         self.assertEqual(answer["status"], "unknown_document")
         self.assertEqual(self.document.state, "published")
 
+    @freeze_time("2026-03-01 10:00:30")
     def test_retrying_shows_why_and_when(self):
         self.notify(self.told(self.document, "retrying"))
-        self.assertEqual((self.document.state, self.document.error), ("retrying", "store_refused"))
+        self.assertEqual((self.document.state, self.document.reason), ("retrying", "not_now"))
         self.assertEqual(str(self.document.next_attempt_at), "2026-03-01 10:01:00")
+        document = self.document.with_user(self.clerk).with_context(tz="Asia/Tokyo")
+        self.assertEqual(
+            document.error,
+            "The document store does not take the document at the moment."
+            " It is tried again by itself at 7:01\N{NARROW NO-BREAK SPACE}PM.",
+        )
+        with self.assertRaises(AccessError):
+            document.read(["detail"])
+        self.assertEqual(
+            document.with_user(self.manager).read(["detail"])[0]["detail"], "Drive: HTTP 503."
+        )
+
+    @freeze_time("2026-03-01 10:00:30")
+    def test_another_day_is_named(self):
+        told = self.told(self.document, "retrying", next_attempt_at="2026-03-01T23:30:00+00:00")
+        self.notify(told)
+        document = self.document.with_user(self.clerk).with_context(tz="Europe/Madrid")
+        self.assertIn("by itself on 3/2/26, 12:30", document.error)
+
+    def test_each_attempt_updates_the_document_and_only_the_first_is_said(self):
+        before = len(self.move.message_ids)
+        for attempt in range(1, 5):
+            self.notify(
+                self.told(
+                    self.document, "retrying", number=attempt, attempt=attempt,
+                    next_attempt_at=f"2026-03-01T1{attempt}:00:00+00:00",
+                )
+            )  # fmt: skip
+            self.assertEqual(str(self.document.next_attempt_at), f"2026-03-01 1{attempt}:00:00")
+        self.assertEqual(len(self.move.message_ids), before + 1)
+        self.assertIn("not stored yet", self.move.message_ids[0].body)
+        self.notify(self.told(self.document, number=5))
+        self.assertEqual(len(self.move.message_ids), before + 2)
+        self.assertIn("is stored", self.move.message_ids[0].body)
+
+    def test_what_is_out_of_date_is_not_said(self):
+        self.notify(self.told(self.document, number=5))
+        messages = len(self.move.message_ids)
+        self.notify(
+            self.told(self.document, "retrying", number=3),
+            self.told(self.document, "parked", number=4),
+        )
+        self.assertEqual(len(self.move.message_ids), messages)
+
+    def test_everyone_reads_their_own_language_and_discussions_the_clinic_s(self):
+        self.speak_spanish(self.env.company.partner_id, self.clerk.partner_id)
+        record = self.signed()
+        spanish = self.rendered(record)
+        self.assertEqual(spanish.title, f"Consulta {record.number}")
+        self.notify(self.told(spanish, "parked"))
+        message = record.message_ids[0]
+        self.assertIn(f"El documento {record.number} no se pudo archivar.", message.body)
+        self.assertIn("El PDF no se abre.", message.body)
+        self.assertEqual(message.author_id, self.env.ref("base.partner_root"))
+        self.notify(self.told(self.document, "parked"))
+        activity = self.document.activity_ids.filtered(lambda a: a.user_id == self.manager)
+        self.assertEqual(activity.summary, f"The document {self.move.name} could not be stored.")
+        inbox = self.env["mail.notification"].search(
+            [("res_partner_id", "=", self.clerk.partner_id.id)], order="id desc", limit=1
+        )
+        self.assertIn("El PDF no se abre.", inbox.mail_message_id.body)
+        for user, sentence in ((self.clerk, "El PDF no se abre."), (self.manager, "does not open")):
+            document = self.document.with_user(user).with_context(lang=user.lang)
+            self.assertIn(sentence, document.error)
+            self.assertIn(sentence, document.notification_ids.sentence)
+
+    def test_no_code_is_without_a_sentence(self):
+        for reason in ("gave_up", "schema", "what nobody knows yet"):
+            self.document.write({"state": "parked", "reason": reason})
+            self.assertRegex(self.document.error, r"^[A-Z].{20,}\.$")
 
     def test_parked_rings_and_gives_managers_an_activity_that_storing_ends(self):
         self.notify(self.told(self.document, "parked"))
-        self.assertEqual(self.document.error, "The PDF does not open.")
+        self.assertIn("The PDF does not open.", self.document.error)
         self.assertIn(self.manager, self.document.activity_ids.user_id)
         inbox = self.env["mail.notification"].search(
             [("res_partner_id", "=", self.clerk.partner_id.id), ("notification_type", "=", "inbox")]
@@ -112,15 +183,15 @@ class TestNotify(DocumentCase):
         self.assertEqual(mailed("retrying", 5), set())
 
     def test_a_mail_says_what_happened_in_the_users_language(self):
-        self.env["res.lang"]._activate_lang("es_ES")
-        self.clerk.write({"lang": "es_ES", "clinic_document_email": "always"})
+        self.speak_spanish(self.clerk.partner_id)
+        self.clerk.clinic_document_email = "always"
         (answer,) = self.notify(self.told(self.document))
         (mail,) = answer["emails"]
         self.assertEqual(
             (mail["to"], mail["name"], mail["lang"]),
             (self.clerk.email, self.clerk.name, "es_ES"),
         )
-        self.assertIn(self.move.name, mail["subject"])
+        self.assertEqual(mail["subject"], f"El documento {self.move.name} está archivado.")
         self.assertIn("https://drive.example/1", mail["body_text"])
 
     def test_one_that_is_not_valid_refuses_all(self):

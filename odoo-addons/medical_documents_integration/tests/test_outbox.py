@@ -108,7 +108,7 @@ class TestOutbox(DocumentCase):
 
     def test_a_manager_sends_one_or_many_again_with_the_same_revision(self):
         documents = self.rendered(self.posted()) | self.rendered(self.posted())
-        documents.write({"state": "parked", "error": "full", "attempts": 3})
+        documents.write({"state": "parked", "reason": "gave_up", "attempts": 3})
         documents.with_user(self.manager).action_send_again()
         self.assertEqual(set(documents.mapped("state")), {"pending"})
         self.assertEqual(set(documents.mapped("revision")), {1})

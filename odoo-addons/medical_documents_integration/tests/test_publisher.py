@@ -82,42 +82,39 @@ class TestPublisher(DocumentCase):
         self.assertEqual(set(self.of(moves | later).mapped("state")), {"published"})
         self.assertEqual(len(self.sent), 3)
 
-    def test_why_a_document_waits_is_said_in_its_author_s_language(self):
-        self.env["res.lang"]._activate_lang("es_ES")
-        module = self.env["ir.module.module"].search(
-            [("name", "=", "medical_documents_integration")]
-        )
-        module._update_translations(["es_ES"], overwrite=True)
-        self.clerk.lang = "es_ES"
+    def test_why_a_document_waits_is_said_to_clerks_and_to_technicians(self):
+        self.speak_spanish(self.clerk.partner_id)
         document = self.of(self.posted())
         document._fix(PDF)
-        for problem, text in (
-            ("unreachable", "No se puede conectar con el servidor de mensajes: detail"),
-            ("no_queue", "Ninguna cola del servidor de mensajes acepta detail."),
-            ("full", "La cola del servidor de mensajes está llena."),
-            ("no_address", "Odoo se inició sin detail, la dirección del servidor de mensajes."),
-            ("bad_address", "detail no es una dirección AMQP."),
+        refusal = BrokerError("unreachable", "No route to host")
+        with (
+            patch.object(Broker, "publish", side_effect=refusal),
+            patch.object(self.env.cr, "commit"),
         ):
-            refusal = BrokerError(problem, "detail")
-            with (
-                self.subTest(problem=problem),
-                patch.object(Broker, "publish", side_effect=refusal),
-                patch.object(self.env.cr, "commit"),
-            ):
-                document._publish(Broker())
-                self.assertEqual(document.error, text)
+            document._publish(Broker())
+        read = document.with_user(self.clerk).with_context(lang="es_ES")
+        self.assertRegex(
+            read.error,
+            r"^Ahora no se puede enviar el documento al archivo de documentos\."
+            r" Se volverá a intentar por sí solo a las \d+:\d\d\.$",
+        )
+        self.assertEqual(document.detail, "unreachable: No route to host")
 
     def test_a_report_that_fails_is_tried_a_bounded_number_of_times_while_others_go_on(self):
         bad, good = self.posted(), self.posted()
         self.broken = bad
         self.run_cron()
         document = self.of(bad)
-        self.assertEqual((document.state, document.error), ("pending", "The template is broken"))
+        self.assertEqual(
+            (document.state, document.reason, document.detail),
+            ("pending", "not_rendered", "The template is broken"),
+        )
         self.assertEqual(self.of(good).state, "published")
         for _attempt in range(1, MAX_RENDERINGS):
             self.due_now(document)
             self.run_cron()
         self.assertEqual((document.state, document.renderings), ("parked", MAX_RENDERINGS))
+        self.assertIn("could not be stored", bad.message_ids[0].body)
         self.assertTrue(document.activity_ids.filtered(lambda a: a.user_id == self.manager))
         self.broken = self.broken.browse()
         document.action_send_again()
@@ -138,7 +135,7 @@ class TestPublisher(DocumentCase):
         document.document_id = "no uuid"
         self.run_cron()
         self.assertEqual((document.state, self.sent), ("parked", []))
-        self.assertIn("document_id", document.error)
+        self.assertIn("document_id", document.detail)
 
     def test_no_address_is_an_error_that_is_shown(self):
         with (

@@ -30,7 +30,7 @@ ADDON = "medical_documents_integration"
 SCHEMA = json.loads((ROOT / "docs/reference/messages/document.schema.json").read_text())
 QUEUE = "invoice_queue"
 MEDICAL_QUEUE = "medical_records_queue"
-LEAST = 35
+LEAST = 44
 _KEY = """
 user = env.ref("medical_documents_integration.user_documents")
 print("key:" + env["res.users.apikeys"].with_user(user).sudo()._generate("rpc", "test", None))
@@ -219,7 +219,7 @@ def test_with_the_broker_down_posting_goes_on_and_all_arrives_later(
 ) -> None:
     moves = odoo.post_invoices(3)
     wait_until(
-        lambda: all(error for (error,) in odoo.documents(moves, "error")), "all say why", 120
+        lambda: all(reason for (reason,) in odoo.documents(moves, "reason")), "all say why", 120
     )
     assert odoo.documents(moves, "state") == [("pending",)] * 3
     with way_to_broker(odoo.broker_port):
