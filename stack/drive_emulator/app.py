@@ -106,6 +106,7 @@ class Emulator:
                     for name, value in request.query_params.items()
                 },
                 "content_range": request.headers.get("content-range"),
+                "range": request.headers.get("range"),
                 "fault": fault.kind if fault else None,
                 "status": None,
             }

@@ -359,7 +359,7 @@ class ResumableUpload:
             return self._ask(session_uri)
         file.seek(at)
         chunk = file.read(self._chunk_bytes)
-        return self._api.request(
+        answer = self._api.request(
             self._doing,
             "PUT",
             session_uri,
@@ -367,6 +367,8 @@ class ResumableUpload:
             data=chunk,
             headers={"Content-Range": f"bytes {at}-{at + len(chunk) - 1}/{self._size}"},
         )
+        answer.request.body = None  # else two chunks are held while the next is read
+        return answer
 
 
 def _bytes_there(answer: requests.Response) -> int:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
 
 CHUNK: Final = 32 * 1024**2
-_BLOCK: Final = 1024**2
+_BLOCK: Final = 128 * 1024  # what is lost when a connection breaks
 _FOLDERS_A_QUERY: Final = 20
 
 

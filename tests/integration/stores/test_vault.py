@@ -1,6 +1,12 @@
 """The Drive vault against the emulator, a real process over TLS: every failure, one by one."""
 
 import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +15,7 @@ import pytest
 from clinic.backups.vault import Vault, VaultFile
 from clinic.clients.drive_vault import DriveVault
 from clinic.errors import PermanentError, TransientError
-from support.drive import Drive, running_drive
+from support.drive import SCOPE, Drive, running_drive
 
 MIB = 1024**2
 UPLOAD = "/upload/drive/v3/files"
@@ -335,3 +341,340 @@ def test_an_archive_that_a_person_put_into_the_trash_is_sent_under_another_id(
     second = archive.send(vault)
     assert second.file_id != first.file_id
     kept_once(drive, vault, archive, second)
+
+
+# Download
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Path:
+    return tmp_path / "sink"
+
+
+def test_a_download_goes_on_after_what_is_there(
+    drive: Drive, vault: DriveVault, archive: Archive, sink: Path
+) -> None:
+    stored = archive.send(vault)
+    sink.write_bytes(archive.path.read_bytes()[: 2 * MIB + 5])
+    seen: list[int] = []
+    archive.fetch(vault, stored, sink, on_progress=seen.append)
+    assert sink.read_bytes() == archive.path.read_bytes()
+    assert seen[0] > 2 * MIB + 5
+    assert seen[-1] == archive.size
+    assert ranges_asked(drive) == [f"bytes={2 * MIB + 5}-"]
+
+
+def ranges_asked(drive: Drive) -> list[str | None]:
+    return [one["range"] for one in drive.log() if one["query"].get("alt") == "media"]
+
+
+def test_what_is_all_there_is_only_compared(
+    drive: Drive, vault: DriveVault, archive: Archive, sink: Path
+) -> None:
+    stored = archive.send(vault)
+    sink.write_bytes(archive.path.read_bytes())
+    archive.fetch(vault, stored, sink)
+    assert ranges_asked(drive) == []
+
+
+@pytest.mark.parametrize("after_bytes", [0, 300_000, 2 * MIB])
+def test_a_reset_in_a_download_goes_on_where_it_broke(
+    drive: Drive, vault: DriveVault, archive: Archive, sink: Path, after_bytes: int
+) -> None:
+    stored = archive.send(vault)
+    drive.fault(method="GET", path=MEDIA, kind="reset", after_bytes=after_bytes)
+    archive.fetch(vault, stored, sink)
+    assert sink.read_bytes() == archive.path.read_bytes()
+    first, second = ranges_asked(drive)
+    assert first is None
+    # How much of the bytes before a reset still arrives is up to the network.
+    assert second is None or 0 < int(second.removeprefix("bytes=")[:-1]) <= after_bytes
+
+
+def test_a_connection_that_stays_broken_leaves_what_came(
+    drive: Drive, vault_of: Make, archive: Archive, sink: Path
+) -> None:
+    vault = vault_of(patience_s=0)
+    stored = archive.send(vault)
+    drive.fault(method="GET", path=MEDIA, times=99, kind="reset", after_bytes=2 * MIB)
+    with pytest.raises(TransientError, match="the next try goes on after them"):
+        archive.fetch(vault, stored, sink)
+    assert 0 < sink.stat().st_size <= 2 * MIB
+    drive.reset()
+    archive.fetch(vault, stored, sink)
+    assert sink.read_bytes() == archive.path.read_bytes()
+
+
+def test_a_byte_damaged_on_the_way_is_fetched_again(
+    drive: Drive, vault: DriveVault, archive: Archive, sink: Path
+) -> None:
+    stored = archive.send(vault)
+    drive.fault(method="GET", path=MEDIA, kind="corrupt")
+    archive.fetch(vault, stored, sink)
+    assert sink.read_bytes() == archive.path.read_bytes()
+
+
+def test_a_beginning_that_is_not_its_own_is_fetched_again(
+    vault: DriveVault, archive: Archive, sink: Path
+) -> None:
+    stored = archive.send(vault)
+    sink.write_bytes(b"x" * MIB)
+    archive.fetch(vault, stored, sink)
+    assert sink.read_bytes() == archive.path.read_bytes()
+
+
+def test_a_longer_file_in_its_place_is_fetched_again(
+    vault: DriveVault, archive: Archive, sink: Path
+) -> None:
+    stored = archive.send(vault)
+    sink.write_bytes(b"x" * (archive.size + 1))
+    archive.fetch(vault, stored, sink)
+    assert sink.read_bytes() == archive.path.read_bytes()
+
+
+def test_bytes_that_are_damaged_each_time_are_refused(
+    drive: Drive, vault: DriveVault, archive: Archive, sink: Path
+) -> None:
+    stored = archive.send(vault)
+    drive.fault(method="GET", path=MEDIA, times=9, kind="corrupt")
+    with pytest.raises(PermanentError, match="not what was stored"):
+        archive.fetch(vault, stored, sink)
+    assert not sink.exists()
+
+
+@pytest.mark.parametrize("at", [0, 2 * MIB, -1])
+def test_one_byte_flipped_in_drive_is_seen_however_late_drive_counts_its_sum(
+    drive: Drive, vault: DriveVault, archive: Archive, sink: Path, at: int
+) -> None:
+    stored = archive.send(vault)
+    content = drive.directory / "data/content" / stored.file_id
+    damaged = bytearray(content.read_bytes())
+    damaged[at] ^= 1
+    content.write_bytes(damaged)
+    with pytest.raises(PermanentError, match="not what was stored"):
+        archive.fetch(vault, stored, sink)
+    assert not sink.exists()
+
+
+def test_a_file_that_somebody_replaced_is_not_even_downloaded(
+    drive: Drive, vault: DriveVault, archive: Archive, sink: Path, tmp_path: Path
+) -> None:
+    other = Archive(tmp_path / "other", "other.tar.age", vault.reserve(), archive.size)
+    stored = other.send(vault)
+    with pytest.raises(PermanentError, match="it is damaged, or somebody replaced it"):
+        archive.fetch(vault, stored, sink)
+    assert ranges_asked(drive) == []
+
+
+def test_a_file_that_is_gone_is_said(
+    drive: Drive, vault: DriveVault, archive: Archive, sink: Path
+) -> None:
+    stored = archive.send(vault)
+    with drive.session() as session:
+        session.delete(
+            f"{drive.url}/drive/v3/files/{stored.file_id}", params={"supportsAllDrives": "true"}
+        ).raise_for_status()
+    for call in (
+        lambda: archive.fetch(vault, stored, sink),
+        lambda: vault.read(stored.file_id, 9),
+    ):
+        with pytest.raises(PermanentError, match="not there any more"):
+            call()
+    assert vault.get(stored.file_id) is None
+    vault.trash(stored.file_id)
+
+
+def test_a_file_that_goes_while_it_is_downloaded_is_said(
+    drive: Drive, vault: DriveVault, archive: Archive, sink: Path
+) -> None:
+    stored = archive.send(vault)
+    drive.fault(method="GET", path=MEDIA, kind="reset", after_bytes=MIB)
+    drive.fault(method="GET", path=MEDIA, nth=2, kind="status", status=404, reason="notFound")
+    with pytest.raises(PermanentError, match="not there any more"):
+        archive.fetch(vault, stored, sink)
+    assert not sink.exists()
+
+
+# Both, in another process
+
+
+WORKER = """
+import json, sys
+from pathlib import Path
+from clinic.clients.drive_vault import DriveVault
+from google.oauth2 import service_account
+from google.auth.transport.requests import AuthorizedSession
+
+keyfile, url, drive_id, root, call = sys.argv[1:]
+credentials = service_account.Credentials.from_service_account_file(
+    keyfile, scopes=["https://www.googleapis.com/auth/drive"]
+)
+vault = DriveVault(
+    AuthorizedSession(credentials), root, drive_id=drive_id, endpoint=url, chunk_bytes=1024**2
+)
+tell = lambda *state: print(json.dumps(state), flush=True)
+call = json.loads(call)
+if "path" in call:
+    vault.upload(Path(call.pop("path")), on_progress=tell, **call)
+else:
+    vault.download(call.pop("file_id"), Path(call.pop("sink")), on_progress=tell, **call)
+"""
+
+
+def run_until_killed(drive: Drive, root: str, until: int, call: dict[str, Any]) -> list[Any]:
+    """Run a call in a process; end it by SIGKILL once so many bytes are there."""
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(drive.keyfile), drive.url, drive.drive_id, root,
+         json.dumps(call)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": "include"},
+        cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert worker.stdout
+    for line in worker.stdout:
+        state: list[Any] = json.loads(line)
+        if state[-1] >= until:
+            worker.send_signal(signal.SIGKILL)
+            worker.wait(10)
+            worker.stdout.close()
+            return state
+    raise AssertionError("it ended before it was killed")
+
+
+def test_a_killed_uploads_next_try_goes_on_in_another_process(
+    drive: Drive, vault: DriveVault, archive: Archive
+) -> None:
+    drive.fault(method="PUT", path=CHUNK, nth=3, times=1, kind="delay", delay_s=5)
+    call = {
+        "path": str(archive.path), "name": archive.name, "folders": FOLDERS,
+        "sha256": archive.sha256, "content_type": "application/octet-stream",
+        "properties": archive.properties, "reserved_id": archive.reserved_id,
+    }  # fmt: skip
+    uri, sent = run_until_killed(drive, "/".join(vault._files.root), 2 * MIB, call)
+    assert sent == 2 * MIB
+    # The emulator died and came back, too.
+    drive.kill()
+    drive.start()
+    seen: list[int] = []
+    stored = archive.send(
+        vault, session_uri=uri, on_progress=lambda _uri, there: seen.append(there)
+    )
+    assert min(seen) >= 2 * MIB
+    assert ranges_sent(drive)[0] == f"bytes */{archive.size}"
+    assert not any(one.startswith("bytes 0-") for one in ranges_sent(drive))
+    kept_once(drive, vault, archive, stored)
+
+
+def test_a_killed_downloads_next_try_goes_on_in_another_process(
+    drive: Drive, vault_of: Make, sink: Path, tmp_path: Path
+) -> None:
+    vault = vault_of()
+    archive = Archive(tmp_path / "big", "big.tar.age", vault.reserve(), 40 * MIB)
+    stored = archive.send(vault)
+    call = {
+        "file_id": stored.file_id, "sink": str(sink), "size_bytes": archive.size,
+        "sha256": archive.sha256,
+    }  # fmt: skip
+    run_until_killed(drive, "/".join(vault._files.root), 10 * MIB, call)
+    there = sink.stat().st_size
+    assert 9 * MIB < there < archive.size
+    archive.fetch(vault, stored, sink)
+    assert sink.read_bytes() == archive.path.read_bytes()
+    assert ranges_asked(drive)[-1] == f"bytes={there}-"
+
+
+# What is there
+
+
+def test_files_in_the_trash_are_not_listed(
+    drive: Drive, vault: DriveVault, archive: Archive
+) -> None:
+    stored = archive.send(vault)
+    vault.trash(stored.file_id)
+    assert vault.files() == []
+    assert vault.get(stored.file_id) is None
+    vault.trash(stored.file_id)  # again
+    with drive.session() as session:  # a person takes it back
+        session.patch(
+            f"{drive.url}/drive/v3/files/{stored.file_id}",
+            params={"supportsAllDrives": "true"},
+            json={"trashed": False},
+        ).raise_for_status()
+    kept_once(drive, vault, archive, stored)
+
+
+def test_files_of_all_folders_are_listed_and_those_beside_the_root_are_not(
+    vault_of: Make, vault: DriveVault, archive: Archive
+) -> None:
+    stored = archive.send(vault)
+    beside = vault_of()
+    beside._files.root = (*vault._files.root[:-1], "beside")
+    archive.send(beside, reserved_id=beside.reserve())
+    for month in range(1, 26):
+        vault._files.folder(("odoo", "full", "2025", f"{month:02}"), vault._patience())
+    more = [
+        vault.upload(
+            archive.path, name=f"{month}.tar.age", folders=("odoo", "full", "2025", f"{month:02}"),
+            sha256=archive.sha256, content_type="x/y", properties={}, reserved_id=vault.reserve(),
+        )
+        for month in (1, 22, 25)
+    ]  # fmt: skip
+    assert {one.file_id for one in vault.files()} == {one.file_id for one in [stored, *more]}
+
+
+def test_space_is_a_persons_quota(drive: Drive, vault_of: Make, archive: Archive) -> None:
+    vault = vault_of(drive.person(), drive_id=None)
+    before = vault.space()
+    assert before.limit_bytes == 1024 * MIB
+    archive.send(vault, reserved_id=vault.reserve())
+    assert vault.space().used_bytes == before.used_bytes + archive.size
+
+
+def test_of_a_shared_drive_the_space_we_use_is_known(vault: DriveVault, archive: Archive) -> None:
+    assert (vault.space().used_bytes, vault.space().limit_bytes) == (0, None)
+    archive.send(vault)
+    assert (vault.space().used_bytes, vault.space().limit_bytes) == (archive.size, None)
+
+
+def test_check_says_who_and_where(drive: Drive, vault: DriveVault) -> None:
+    said = vault.check()
+    assert drive.config["service_account"]["client_email"] in said
+    assert "Copias/" in said
+
+
+def test_an_access_that_may_only_read_cannot_put_into_the_trash(
+    drive: Drive, vault_of: Make, vault: DriveVault, archive: Archive
+) -> None:
+    stored = archive.send(vault)
+    reader = vault_of(drive.service_account(scope=f"{SCOPE}.readonly"))
+    with pytest.raises(TransientError, match="Give the account the right to write"):
+        reader.trash(stored.file_id)
+    assert vault.get(stored.file_id) == stored
+
+
+def test_200_mb_take_constant_memory(
+    drive: Drive, vault_of: Make, tmp_path: Path, sink: Path
+) -> None:
+    vault = vault_of(chunk_bytes=32 * MIB)
+    big = Archive(tmp_path / "big", "big.tar.age", vault.reserve(), 200 * MIB)
+    Archive(tmp_path / "warm", "warm.tar.age", vault.reserve(), MIB).send(vault)
+    tracemalloc.start()
+    try:
+        big.fetch(vault, big.send(vault), sink)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 48 * MIB  # a chunk, and what carries it
+
+
+def test_no_log_holds_a_token_or_an_uploads_address(
+    drive: Drive, vault: DriveVault, archive: Archive, sink: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG"):
+        drive.fault(method="PUT", path=CHUNK, nth=2, kind="reset", after_bytes=10)
+        drive.fault(method="PUT", path=CHUNK, nth=4, kind="status", status=500)
+        archive.fetch(vault, archive.send(vault), sink)
+    assert "trying again" in caplog.text
+    for secret in ("ya29.", "upload_id=", drive.config["admin_token"]):
+        assert secret not in caplog.text
