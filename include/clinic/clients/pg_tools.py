@@ -1,0 +1,148 @@
+"""PostgreSQL's own programs, ``pg_dump`` and ``pg_restore``, run with a limit and without secrets.
+
+A password goes into the environment, which only its owner can read, and never into the arguments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Final
+
+import psycopg
+
+from clinic.errors import PermanentError, TransientError
+
+_LINES: Final = 3
+
+
+def program(name: str) -> str:
+    """Return the path of one of PostgreSQL's programs.
+
+    Raises:
+        PermanentError: It is not installed.
+    """
+    path = shutil.which(name)
+    if path is None:
+        raise PermanentError(
+            f"{name} is not installed on this machine: install PostgreSQL's client programs "
+            "(postgresql-client), not older than the server."
+        )
+    return path
+
+
+def version(name: str) -> str:
+    """Return a program's version (``17.6``)."""
+    said = subprocess.run(
+        [program(name), "--version"], capture_output=True, text=True, check=False, timeout=30
+    ).stdout
+    found = re.search(r"\d+(\.\d+)*", said)
+    return found[0] if found else ""
+
+
+def environment(conninfo: str, **more: str) -> dict[str, str]:
+    """Return the environment in which PostgreSQL's programs reach a database.
+
+    Args:
+        conninfo: A libpq address or string.
+        more: Fields of it to be changed, for example ``dbname``.
+    """
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PG") or name in {"PGSSLROOTCERT", "PGPASSFILE"}
+    }
+    fields = psycopg.conninfo.conninfo_to_dict(conninfo) | more
+    variables = {
+        field.keyword.decode(): field.envvar.decode()
+        for field in psycopg.pq.Conninfo.get_defaults()
+        if field.envvar
+    }
+    return inherited | {variables[name]: str(value) for name, value in fields.items() if value}
+
+
+@contextlib.contextmanager
+def started(
+    doing: str, command: Sequence[str], env: dict[str, str], *, timeout_s: float
+) -> Iterator[Callable[[], None]]:
+    """Start a program, and yield what waits for its end; who leaves before that ends it.
+
+    Raises:
+        TransientError: It failed, or took too long; says what it said last.
+    """
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=env
+        ) as process,
+    ):
+
+        def wait() -> None:
+            try:
+                process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                raise TransientError(
+                    f"{doing}: {command[0]} was not done after {timeout_s:.0f} s and was ended."
+                ) from None
+            if process.returncode:
+                raise _failed(doing, process.returncode, command[0], _last_lines(said))
+
+        try:
+            yield wait
+        finally:
+            _end(process)
+
+
+@contextlib.contextmanager
+def piped(
+    doing: str, command: Sequence[str], env: dict[str, str]
+) -> Iterator[Callable[[int], bytes]]:
+    """Start a program, and yield what reads its standard output; its end is checked at the end.
+
+    Raises:
+        TransientError: It failed; says what it said last.
+    """
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, env=env
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            yield process.stdout.read
+            if process.wait(60):
+                raise _failed(doing, process.returncode, command[0], _last_lines(said))
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process in order, then by force."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _last_lines(said: IO[bytes]) -> str:
+    """Return the end of what a program said, on one line."""
+    said.seek(max(0, said.seek(0, os.SEEK_END) - 4096))
+    lines = said.read().decode(errors="replace").strip().splitlines()[-_LINES:]
+    return " / ".join(lines)[:500]
+
+
+def _failed(doing: str, code: int, name: str, said: str) -> TransientError:
+    """Return the error of a program that failed."""
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+    return TransientError(
+        f"{doing}: {os.path.basename(name)} {how}: {said or 'it said nothing'}. The next try does "
+        "it anew."
+    )
