@@ -23,7 +23,7 @@ RETURNING outage_id;
 UPDATE alerts SET state = 'resolved', resolved_at = :at
 WHERE key = :key AND state = 'open' AND outage_id <> :outage_id;
 
--- name: raise_alert!
+-- name: raise_alert(outage_id, key, source, severity, title, detail, runbook, dag_id, task_id, run_id, map_index, at)!
 INSERT INTO alerts AS known (
     outage_id, key, source, severity, title, detail, runbook, dag_id, task_id, run_id, map_index,
     first_at, last_at
