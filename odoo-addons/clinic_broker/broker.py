@@ -28,13 +28,14 @@ class Broker:
     """One connection, opened at the first message.
 
     Args:
+        env: Whose database the messages are of: out of a neutralised copy none leaves.
         exchange: Where it publishes.
         name: What the broker's console calls the connection.
     """
 
-    def __init__(self, exchange: str, name: str) -> None:
+    def __init__(self, env, exchange: str, name: str) -> None:
         """Connect to nothing yet."""
-        self._exchange, self._name = exchange, name
+        self._env, self._exchange, self._name = env, exchange, name
         self._connection = self._channel = None
 
     def __enter__(self) -> Self:
@@ -73,6 +74,8 @@ class Broker:
             raise BrokerError("unreachable", text[:300]) from error
 
     def _connect(self) -> None:
+        if self._env["ir.config_parameter"].sudo().get_param("database.is_neutralized"):
+            raise BrokerError("copy", self._env.cr.dbname)
         address = os.environ.get(ADDRESS)
         if not address:
             raise BrokerError("no_address", ADDRESS)

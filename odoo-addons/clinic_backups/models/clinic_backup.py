@@ -81,14 +81,15 @@ class ClinicBackup(models.Model):
     _backup_unique = models.Constraint("UNIQUE (backup_id)", "This backup is there already.")
     _request_unique = models.Constraint("UNIQUE (request_id)", "This request is there already.")
 
-    @api.depends("name", "kind", "moment")
-    @api.depends_context("lang", "tz")
+    @api.depends("name", "kind", "state")
+    @api.depends_context("lang")
     def _compute_display_name(self):
         kinds = dict(self._fields["kind"]._description_selection(self.env))
         for backup in self:
-            backup.display_name = backup.name or self.env._(
-                "Request: %s", kinds.get(backup.kind, "").lower()
-            )
+            kind = kinds.get(backup.kind, "")
+            if backup.state in ("requested", "published"):
+                kind = self.env._("Request: %s", kind[:1].lower() + kind[1:])
+            backup.display_name = backup.name or kind
 
     @api.depends("user_id", "requested_by")
     @api.depends_context("lang")
@@ -122,6 +123,8 @@ class ClinicBackup(models.Model):
         """
         if not self.env.user.has_group(f"{MODULE}.group_platform_administrator"):
             raise AccessError(self.env._("Only platform administrators ask for backups."))
+        if self.env["ir.config_parameter"].sudo().get_param("database.is_neutralized"):
+            raise UserError(self.env._("This database is a copy, which is not backed up."))
         now = fields.Datetime.now()
         if waiting := self.sudo().search(
             [
@@ -163,9 +166,6 @@ class ClinicBackup(models.Model):
     def _cron_publish(self):
         """Send the requests that are due; killed at any time, this sends at most one twice."""
         cron = self.env["ir.cron"]
-        if self.env["ir.config_parameter"].get_param("database.is_neutralized"):
-            _logger.info("This database is a copy: no backup is asked for")
-            return
         due = self.search(
             [
                 ("state", "=", "requested"),
@@ -176,7 +176,7 @@ class ClinicBackup(models.Model):
             order="id",
         )
         cron._commit_progress(remaining=len(due))
-        with Broker(EXCHANGE, "Odoo: backups") as broker:
+        with Broker(self.env, EXCHANGE, "Odoo: backups") as broker:
             for left, backup in zip(range(len(due) - 1, -1, -1), due, strict=True):
                 if backup._lock("requested"):
                     backup._publish(broker)

@@ -4,6 +4,7 @@ from unittest.mock import patch
 
 from odoo import fields
 from odoo.addons.clinic_broker.broker import Broker, BrokerError
+from odoo.exceptions import UserError
 from odoo.tests import tagged
 
 from .common import BackupCase
@@ -76,8 +77,21 @@ class TestPublish(BackupCase):
         backup.published_at = fields.Datetime.now() - timedelta(minutes=16)
         self.assertIn("backup_odoo", backup.explanation)
 
-    def test_a_copy_asks_for_nothing(self):
-        self.ask()
+
+@tagged("post_install", "-at_install")
+class TestCopy(BackupCase):
+    def setUp(self):
+        super().setUp()
         self.env["ir.config_parameter"].set_param("database.is_neutralized", True)
-        self.run_cron()
-        self.assertFalse(self.sent)
+
+    def test_nobody_asks_for_a_backup_of_a_copy(self):
+        with self.assertRaisesRegex(UserError, "is a copy"):
+            self.ask()
+
+    def test_no_message_leaves_a_copy(self):
+        with (
+            patch.dict("os.environ", {"CLINIC_AMQP_URL": "amqp://127.0.0.1:1"}),
+            self.assertRaises(BrokerError) as caught,
+        ):
+            Broker(self.env, "backups_exchange", "test").publish("backup.requested", b"{}", {})
+        self.assertEqual(caught.exception.problem, "copy")

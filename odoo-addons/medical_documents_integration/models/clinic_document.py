@@ -244,7 +244,7 @@ class ClinicDocument(models.Model):
         due = self._due_ids()
         cron._commit_progress(remaining=len(due))
         reachable = True
-        with Broker() as broker:
+        with Broker(self.env) as broker:
             while due:
                 document = self.browse(due.pop(0))
                 if document._rendered() and reachable:

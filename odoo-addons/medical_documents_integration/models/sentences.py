@@ -29,6 +29,7 @@ _WHY = {
     "not_rendered": _lt("The PDF of the document could not be made."),
     "source_deleted": _lt("What the document shows was deleted."),
     "superseded": _lt("A newer revision has taken the place of this one."),
+    "copy": _lt("This database is a copy: the document is the original's to send."),
 }
 # Of a message that is not as it should be: not_json, schema, bad_path and their like.
 _OTHERWISE = _lt(

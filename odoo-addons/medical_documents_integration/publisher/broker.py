@@ -11,6 +11,6 @@ __all__ = ["Broker", "BrokerError"]
 class Broker(AnyBroker):
     """Publishes to the documents' exchange."""
 
-    def __init__(self) -> None:
+    def __init__(self, env) -> None:
         """Connect to nothing yet."""
-        super().__init__(EXCHANGE, "Odoo: clinical documents")
+        super().__init__(env, EXCHANGE, "Odoo: clinical documents")

@@ -91,7 +91,7 @@ class TestPublisher(DocumentCase):
             patch.object(Broker, "publish", side_effect=refusal),
             patch.object(self.env.cr, "commit"),
         ):
-            document._publish(Broker())
+            document._publish(Broker(self.env))
         read = document.with_user(self.clerk).with_context(lang="es_ES")
         self.assertRegex(
             read.error,
@@ -142,4 +142,4 @@ class TestPublisher(DocumentCase):
             patch.dict("os.environ", {"CLINIC_AMQP_URL": ""}),
             self.assertRaisesRegex(BrokerError, "CLINIC_AMQP_URL"),
         ):
-            Broker()._connect()
+            Broker(self.env)._connect()
