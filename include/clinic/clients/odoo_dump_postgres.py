@@ -146,7 +146,7 @@ class PostgresDumpSource:
             filestore = None
             if with_database:
                 with self._dumping(facts["snapshot"], folder / "database") as wait:
-                    tables = _count(connection)
+                    tables = count_rows(connection)
                     if kind is BackupKind.FULL:
                         filestore = self._name_files(connection, names)
                     wait()
@@ -284,7 +284,7 @@ class PostgresDumpSource:
             raise translated(what, error, _ADVICE) from error
 
 
-def _count(connection: psycopg.Connection[dict[str, Any]]) -> dict[str, int]:
+def count_rows(connection: psycopg.Connection[dict[str, Any]]) -> dict[str, int]:
     """Return the rows of each table, under the name that a dump has for it."""
     counts = {}
     for row in connection.execute(_TABLES).fetchall():
