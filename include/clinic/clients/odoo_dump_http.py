@@ -146,8 +146,8 @@ def _refused(status: int, page: str, database: str) -> TransientError | Permanen
     if "Access Denied" in said or "AccessDenied" in said:
         return PermanentError(
             f"{_DOING}: the master password is wrong, or its list of databases is switched off. "
-            "Put Odoo's admin_passwd into the connection odoo_database_manager, and see that Odoo runs "
-            "with list_db = True."
+            "Put Odoo's admin_passwd into the connection odoo_database_manager, and see that Odoo "
+            "runs with list_db = True."
         )
     if "is not known" in said:
         return PermanentError(
@@ -192,8 +192,8 @@ def _read_zip(file: Path) -> dict[str, Any]:
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, OSError) as error:
         raise TransientError(
             f"Reading the zip back that Odoo sent: it is damaged or cut off ({error}). It is "
-            "thrown away. If it happens again, raise Odoo's limit_time_real: a worker that is ended while "
-            "it sends looks like success."
+            "thrown away. If it happens again, raise Odoo's limit_time_real: a worker that is ended "
+            "while it sends looks like success."
         ) from None
     return found | {
         "dump_format": DumpFormat.ZIP,
