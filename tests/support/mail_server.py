@@ -20,12 +20,14 @@ class MailServer:
         self.replies_to_recipient: dict[str, str] = {}
         self.replies_to_data: list[str] = []
         self.drops = 0
+        self.when_asked: Callable[[], None] = lambda: None
         self.when_taken: Callable[[], None] = lambda: None
         self.controller = Controller(self, hostname="127.0.0.1", port=free_port())
 
     async def handle_RCPT(
         self, server: Any, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
+        self.when_asked()
         if address in self.replies_to_recipient:
             return self.replies_to_recipient[address]
         envelope.rcpt_tos.append(address)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -66,7 +67,10 @@ class WebhookClient:
         self._doing = f"Webhook to {self._host}"
         # Neither a redirect, which would lead past the check, nor a proxy of the environment.
         self._http = httpx.Client(
-            timeout=timeout_s, follow_redirects=False, trust_env=False, http2=False
+            timeout=timeout_s,
+            follow_redirects=False,
+            trust_env=False,
+            verify=ssl.create_default_context(),  # the authorities that this machine trusts
         )
 
     def close(self) -> None:
