@@ -38,4 +38,5 @@ class Tag(StrEnum):
     ODOO = "odoo"
     DOCUMENTS = "documents"
     HOUSEKEEPING = "housekeeping"
+    BACKUPS = "backups"
     ALERTS = "alerts"
