@@ -82,6 +82,15 @@ def test_loading_again_makes_nothing(loaded: OdooRpc, clinic: Clinic) -> None:
     assert counts(loaded) == before
 
 
+def test_the_company_is_a_clinic_in_spain_that_counts_in_euros(loaded: OdooRpc) -> None:
+    company = read_site(loaded).company
+    (read,) = loaded.call("res.company", "read", [company], ["name", "currency_id", "country_id"])
+    assert read["name"] == "Clínica Universitaria"
+    assert read["currency_id"][1] == "EUR"
+    (country,) = loaded.call("res.country", "read", [read["country_id"][0]], ["code"])
+    assert country["code"] == "ES"
+
+
 def test_medicines_are_storable_by_lot_with_expiry_and_two_names(
     loaded: OdooRpc, clinic: Clinic
 ) -> None:
