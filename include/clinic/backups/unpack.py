@@ -14,6 +14,7 @@ import re
 import shutil
 import tarfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Final
@@ -290,3 +291,24 @@ def _why(error: BaseException, name: str) -> Exception:
     if isinstance(error, pyrage.DecryptError) or getattr(error, "errno", 0) is None:
         return _damaged(name, f"it cannot be decrypted ({text})")
     return TransientError(f"Opening {name}: {type(error).__name__}: {text}.")
+
+
+def unpack_zip(folder: Path, name: str) -> None:
+    """Take the filestore out of Odoo's own zip file; done again, it is done anew.
+
+    Raises:
+        PermanentError: A file of it is damaged.
+    """
+    shutil.rmtree(folder / "filestore", ignore_errors=True)
+    try:
+        with zipfile.ZipFile(folder / "odoo.zip") as whole:
+            for member in whole.infolist():
+                known = _KNOWN.fullmatch(member.filename)
+                if known is None or not known[2]:
+                    continue  # dump.sql is read from where it is, and of the rest nothing is used
+                with whole.open(member) as content:
+                    sha1 = _write(content, folder / member.filename)
+                if sha1 != known[2]:
+                    raise _damaged(name, f"{member.filename} has another SHA-1 than its name")
+    except (zipfile.BadZipFile, FileExistsError) as error:
+        raise _damaged(name, f"odoo.zip cannot be read ({error})") from error

@@ -74,11 +74,28 @@ class OdooRestore:
             found = server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database])
             return found.fetchone() is not None
 
-    def size_bytes(self, database: str) -> int:
-        """Return how much room a database takes."""
-        with self._server(f"measuring database {database}") as server:
-            row = server.execute("SELECT pg_database_size(%s)", [database]).fetchone()
-            return int(row[0]) if row else 0
+    def check_target(self, database: str) -> None:
+        """Look whether a database of this name may be ours.
+
+        Raises:
+            PermanentError: It is somebody else's, or the server's own.
+        """
+        with self._server(f"looking whose {database} is") as server:
+            row = server.execute(
+                "SELECT datistemplate AND datname LIKE 'template%%' OR datname = 'postgres' "
+                "OR NOT pg_has_role(datdba, 'USAGE'), pg_get_userbyid(datdba), current_user "
+                "FROM pg_database WHERE datname = %s",
+                [database],
+            ).fetchone()
+        if row and row[0]:
+            raise PermanentError(
+                f"Database {database} belongs to {row[1]}, not to {row[2]}: it is no database of "
+                "Odoo's. Nothing was changed; choose another name."
+            )
+
+    def files(self, database: str) -> Path:
+        """Return where a database's filestore is."""
+        return self.filestore / database
 
     def create(self, database: str) -> None:
         """Make an empty database, hidden from Odoo; one of this name is dropped first."""
@@ -89,6 +106,10 @@ class OdooRestore:
                 sql.SQL(
                     "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' IS_TEMPLATE true"
                 ).format(name)
+            )
+            # By this it is known again under another name.
+            server.execute(
+                sql.SQL("COMMENT ON DATABASE {} IS {}").format(name, f"restored as {database}")
             )
             # Other roles of this server have no business in it.
             server.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
@@ -301,16 +322,39 @@ class OdooRestore:
             TransientError: Somebody else's program is connected and stays so.
         """
         if self.exists(scratch):
+            self._admit(scratch, target)
             if self.exists(target):
                 self._outdo(scratch, target)
                 self._rename(target, before)
             self._move_files(scratch, target, before)
             self._rename(scratch, target)
+        elif not self.is_placed(scratch, target):
+            raise TransientError(
+                f"Giving {scratch} the name {target}: it is gone. The next try restores it anew."
+            )
+        self._admit(target, before)
         with self._server(f"handing over {target}") as server:
             server.execute(
                 sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(target))
             )
         return self.exists(before)
+
+    def is_placed(self, scratch: str, target: str) -> bool:
+        """Say whether the database called ``target`` is the one that was ``scratch``."""
+        with self._server(f"looking what {target} is") as server:
+            row = server.execute(
+                "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s",
+                [target],
+            ).fetchone()
+        return row is not None and row[0] == f"restored as {scratch}"
+
+    def _admit(self, *databases: str) -> None:
+        """Let databases be connected to again; a kill may have left them closed."""
+        with self._server("letting connections in") as server:
+            for database in databases:
+                if self.exists(database):
+                    name = sql.Identifier(database)
+                    server.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
 
     def _move_files(self, scratch: str, target: str, before: str) -> None:
         mine, theirs = self.filestore / scratch, self.filestore / target
