@@ -1,12 +1,8 @@
 """medical_documents_integration with a real Odoo, its scheduler, and the running RabbitMQ."""
 
-import contextlib
 import hashlib
 import json
-import socket
-import socketserver
 import subprocess
-import threading
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +19,7 @@ from support.odoo_suite import run_addon_suite
 from support.processes import free_port, run, wait_until
 from support.stack_env import ROOT, needed
 from support.vhost import VirtualHost, virtual_host
+from support.way_to_broker import way_to_broker
 
 pytestmark = pytest.mark.stack
 
@@ -41,39 +38,6 @@ env.company.partner_id.tz = "Asia/Tokyo"
 env["ir.config_parameter"].set_param("report.url", "{url}")
 env.cr.commit()
 """
-
-
-class _Forward(socketserver.BaseRequestHandler):
-    def handle(self) -> None:
-        with socket.create_connection(self.server.target, 10) as upstream:  # type: ignore[attr-defined]
-            back = threading.Thread(target=_pump, args=(upstream, self.request), daemon=True)
-            back.start()
-            _pump(self.request, upstream)
-
-
-def _pump(source: Any, sink: Any) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    for end in (source, sink):
-        with contextlib.suppress(OSError):
-            end.shutdown(2)
-
-
-class _Server(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-
-
-@contextlib.contextmanager
-def way_to_broker(port: int) -> Iterator[None]:
-    """Let the broker be reached at a port, until the end of the block."""
-    broker = urlsplit(needed("AMQP_ODOO_URL"))
-    with _Server(("127.0.0.1", port), _Forward) as server:
-        server.target = (broker.hostname, broker.port)  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield
-        server.shutdown()
 
 
 class Odoo(OdooServer):
