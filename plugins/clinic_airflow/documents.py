@@ -85,10 +85,12 @@ def drain_documents(queue: str, seconds: float) -> dict[str, Any]:
         ledger = stack.enter_context(closing(DocumentsDb(SharedDbHook().conninfo(), queue)))
         odoo = stack.enter_context(closing(OdooHook(ODOO).get_conn()))
         messages = stack.enter_context(closing(BrokerQueue(broker_connection, queue)))
+        killed = stack.enter_context(closing(BrokerQueue(broker_connection, f"{queue}.killed")))
         # In one place, so that what a killed drain left there is found by the next.
         spool_dir = Path(os.environ.get("AIRFLOW_HOME", tempfile.gettempdir())) / "spool" / queue
         spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Drain(messages, ledger, odoo, stores, spool_dir).run(seconds, IDLE_S).as_dict()
+        drain = Drain(messages, killed, ledger, odoo, stores, spool_dir)
+        return drain.run(seconds, IDLE_S).as_dict()
 
 
 def _stores(stack: ExitStack) -> dict[str, DocumentStore]:

@@ -88,6 +88,10 @@ class FolderStore:
 
     name = "folder"
 
+    @property
+    def place(self) -> str:
+        return str(self.folder)
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._halves = folder.with_name(f"{folder.name}.halves")
@@ -151,20 +155,25 @@ def run(
     idle_s: float = 0.5,
     die_at: str = "",
     spool_dir: Path | None = None,
+    max_s: float = 600,
+    **options: Any,
 ) -> DrainSummary:
     """Work until the queue is empty."""
     queue = BrokerQueue(lambda: pika.BlockingConnection(pika.URLParameters(amqp_url)), QUEUE)
+    killed = BrokerQueue(
+        lambda: pika.BlockingConnection(pika.URLParameters(amqp_url)), f"{QUEUE}.killed"
+    )
     ledger = DocumentsDb(database_url, QUEUE)
     victims = {
         "begun": (ledger, "begin"),
         "downloaded": (odoo, "download"),
         "reserved": (ledger, "reserve"),
         "put": (store, "put"),
-        "kept": (ledger, "stored"),
+        "kept": (ledger, "settle"),
         # A notification, or a copy that is retried or parked.
-        "copying": (queue, "publish"),
-        "copied": (queue, "publish"),
-        "told": (ledger, "publish_unsent"),
+        "copying": (queue, "publish_all"),
+        "copied": (queue, "publish_all"),
+        "told": (ledger, "mark_sent"),
         "acknowledged": (queue, "ack"),
     }
     if die_at:
@@ -173,11 +182,13 @@ def run(
     with (
         tempfile.TemporaryDirectory(prefix="drain-") as spool,
         closing(queue),
+        closing(killed),
         closing(ledger),
     ):
-        return Drain(queue, ledger, odoo, {"invoice": store}, spool_dir or Path(spool)).run(
-            600, idle_s
+        drain = Drain(
+            queue, killed, ledger, odoo, {"invoice": store}, spool_dir or Path(spool), **options
         )
+        return drain.run(max_s, idle_s)
 
 
 def parcel_of(body: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, cast
 
 import pika
 import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
+from clinic.clients.broker_publisher import CONFIRM_S, BrokerPublisher
 from clinic.documents.parcel import Parcel
 from clinic.errors import ClinicError, PermanentError, TransientError
 
@@ -25,17 +25,28 @@ _FAILURES: Final = (pika.exceptions.AMQPError, OSError)
 class BrokerQueue:
     """One queue, over a connection of its own. What was not acknowledged returns when it closes.
 
+    Copies go over a second connection, opened when first needed: a broker that is short of memory
+    stops reading what publishes, and acknowledgements must not wait with it.
+
     Args:
         connect: Opens a connection of pika.
         name: The queue's name.
+        confirm_s: The longest to wait for the broker to have taken a copy.
     """
 
-    def __init__(self, connect: Callable[[], pika.BlockingConnection], name: str) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], pika.BlockingConnection],
+        name: str,
+        *,
+        confirm_s: float = CONFIRM_S,
+    ) -> None:
         self._connect = connect
+        self._confirm_s = confirm_s
         self._name = name
         self._connection: pika.BlockingConnection | None = None
         self._reading: BlockingChannel | None = None
-        self._writing: BlockingChannel | None = None
+        self._publisher: BrokerPublisher | None = None
         self._prefetch: int | None = None
 
     def batch(self, limit: int, wait_s: float) -> list[Parcel]:
@@ -81,28 +92,35 @@ class BrokerQueue:
             yield parcel
 
     def publish(self, exchange: str, parcel: Parcel) -> None:
-        """Publish a copy and return when the broker has it in a queue.
+        """Publish a copy and return when the broker has it in a queue; see :meth:`publish_all`."""
+        self.publish_all([(exchange, parcel)])
+
+    def publish_all(self, copies: Sequence[tuple[str, Parcel]]) -> None:
+        """Publish copies to the exchanges named, and return when the broker has all in queues.
 
         Raises:
-            TransientError: The broker did not take it, or is not there.
+            TransientError: The broker did not take one, or is not there, or does not say in time.
             PermanentError: No queue is bound there.
         """
-        properties = pika.BasicProperties(
-            content_type="application/json",
-            delivery_mode=pika.DeliveryMode.Persistent.value,
-            message_id=parcel.message_id,
-            type=parcel.type,
-            timestamp=parcel.timestamp or int(time.time()),
-            headers=dict(parcel.headers),
-        )
-        with self._doing(f"Publishing to {exchange} from"):
-            if self._writing is None:
-                self._open()
-                self._writing = self._connected().channel()
-                self._writing.confirm_delivery()
-            self._writing.basic_publish(
-                exchange, parcel.routing_key, parcel.body, properties, mandatory=True
-            )
+        if not copies:
+            return
+        exchanges = ", ".join(sorted({exchange for exchange, _ in copies}))
+        with self._doing(f"Publishing to {exchanges} from"):
+            if self._publisher is None:
+                self._publisher = BrokerPublisher(self._connect(), self._confirm_s)
+            try:
+                self._publisher.publish(copies)
+            except _FAILURES:
+                publisher, self._publisher = self._publisher, None
+                with contextlib.suppress(*_FAILURES):
+                    publisher.close()
+                raise
+
+    def depth(self, name: str | None = None) -> int:
+        """Return how many messages wait in the queue, or in another one; a count costs nothing."""
+        with self._doing("Counting"):
+            answer = self._open().queue_declare(name or self._name, passive=True)
+            return int(answer.method.message_count)
 
     def ack(self, parcel: Parcel) -> None:
         """Let the broker forget a message."""
@@ -123,6 +141,8 @@ class BrokerQueue:
         with self._doing("Holding"):
             if self._connection is not None:
                 self._connection.process_data_events(0)
+            if self._publisher is not None:
+                self._publisher.keep_alive()
             if self._reading is not None and not self._reading.is_open:
                 raise pika.exceptions.ChannelWrongStateError("the broker closed the channel")
 
@@ -130,10 +150,14 @@ class BrokerQueue:
         """Close the connection; what was not acknowledged returns to its place."""
         connection, self._connection = self._connection, None
         reading, self._reading = self._reading, None
-        self._writing = self._prefetch = None
+        publisher, self._publisher = self._publisher, None
+        is_consuming, self._prefetch = self._prefetch is not None, None
+        if publisher is not None:
+            with contextlib.suppress(*_FAILURES):
+                publisher.close()
         if connection is not None and connection.is_open:
             with contextlib.suppress(*_FAILURES):
-                if reading is not None and reading.is_open:
+                if is_consuming and reading is not None and reading.is_open:
                     reading.cancel()  # the broker answers: who comes next finds no other reader
                 connection.close()
 
@@ -149,10 +173,6 @@ class BrokerQueue:
             self._connection = self._connect()
             self._reading = self._connection.channel()
         return self._reading
-
-    def _connected(self) -> pika.BlockingConnection:
-        assert self._connection is not None
-        return self._connection
 
     @contextlib.contextmanager
     def _doing(self, doing: str) -> Iterator[None]:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
 
 from clinic.clients.shared_db import SharedDb
-from clinic.documents.drain import Begun
+from clinic.documents.drain import Begun, Failure, Kept, Outcome, Reservation
 from clinic.documents.message import DocumentMessage
+from clinic.documents.outbox import Notification
 from clinic.documents.store import Stored
 from clinic.errors import TransientError
 
 _FIRST_LOCK: Final = 0x636C_696E_6963_0020  # "clinic", 32 and on: one lock a queue
 _LOCKS: Final = {"invoice_queue": _FIRST_LOCK, "medical_records_queue": _FIRST_LOCK + 1}
+_TYPES: Final = {"invoice_queue": "invoice", "medical_records_queue": "medical_record"}
+
+type _Key = tuple[str, int]
 
 
 class DocumentsDb(SharedDb):
-    """Keeps where each document is, and what is still to be told. A commit is on disk on return.
+    """Keeps where each document is, and what is still to be told.
 
-    Its methods may be called from several threads: they take turns.
+    Each method is one transaction for all that it is given. What a repeat needs to know is on disk
+    when it returns; a crash of the server may lose the rest, which is then simply done again.
 
     Args:
         conninfo: A libpq address, as the role ``clinica_sync``.
@@ -38,7 +42,6 @@ class DocumentsDb(SharedDb):
             is_durable=True,
         )
         self._queue = queue
-        self._turn = threading.RLock()
         self._locked_on: psycopg.Connection[dict[str, Any]] | None = None
 
     def open_drain(self) -> None:
@@ -47,7 +50,7 @@ class DocumentsDb(SharedDb):
         Raises:
             TransientError: The database is out of reach, or another process drains the queue.
         """
-        with self._turn, self._doing("taking over the queue") as connection:
+        with self._doing("taking over the queue") as connection:
             if self._locked_on is connection:
                 return
             if not self._queries.try_drain_lock(connection, lock_id=_LOCKS[self._queue]):
@@ -57,111 +60,140 @@ class DocumentsDb(SharedDb):
                 )
             self._locked_on = connection
 
-    def begin(self, message: DocumentMessage) -> Begun | None:
-        """Note that storing a document begins; None when it is stored already."""
-        with self._turn, self.transaction("beginning a document"):
+    def begin(self, messages: Sequence[DocumentMessage]) -> list[Begun | Kept]:
+        """Note that storing begins, each document once; return with each what was known of it."""
+        with self.transaction("beginning documents"):
             connection = self._mine()
-            row = self._queries.begin_document(
+            self._queries.need_not_be_on_disk(connection)
+            rows = self._queries.begin_documents(
                 connection,
-                **_key(message),
-                document_type=message.document_type,
-                patient_id=message.patient_id,
-                number=message.metadata.number,
-                file_name=message.metadata.file_name,
-                sha256=message.metadata.sha256,
-                size_bytes=message.metadata.size_bytes,
+                **_keys(messages),
+                types=[message.document_type for message in messages],
+                patient_ids=[message.patient_id for message in messages],
+                numbers=[message.metadata.number for message in messages],
+                file_names=[message.metadata.file_name for message in messages],
+                checksums=[message.metadata.sha256 for message in messages],
+                sizes=[message.metadata.size_bytes for message in messages],
+                actor=self._actor,
             )
-            if row is None:
-                return None
-            self._event(message, "storing", {})
-            return Begun(store=row["store"], reserved_id=row["reserved_id"])
+            begun = {_key(row): Begun(row["reserved_id"], row["reserved_in"]) for row in rows}
+            kept = self._kept([message for message in messages if _id(message) not in begun])
+        return [begun.get(_id(message)) or kept[_id(message)] for message in messages]
 
-    def reserve(self, message: DocumentMessage, store: str, reserved_id: str | None) -> None:
-        """Keep the id that the store gave, before anything is stored under it."""
-        with self._turn, self._doing("keeping a reserved id"):
-            self._queries.reserve_document(
-                self._mine(), **_key(message), store=store, reserved_id=reserved_id
-            )
+    def kept(self, messages: Sequence[DocumentMessage]) -> list[Kept | None]:
+        """Return with each document whether it is stored."""
+        with self._doing("looking for stored documents"):
+            kept = self._kept(messages)
+        return [kept.get(_id(message)) for message in messages]
 
-    def stored(
-        self, message: DocumentMessage, stored: Stored, notification: Callable[[int], Notification]
-    ) -> None:
-        """Keep where a document lies, and what is to be told of it, in one transaction."""
-        told = {"url": stored.url, "store": stored.store, "created": stored.created}
-        with self._turn, self.transaction("keeping a stored document"):
-            self._queries.store_document(
+    def _kept(self, messages: Sequence[DocumentMessage]) -> dict[_Key, Kept]:
+        if not messages:
+            return {}
+        rows = self._queries.kept_documents(self._mine(), **_keys(messages))
+        return {_key(row): Kept(row["sha256"]) for row in rows}
+
+    def reserve(self, reservations: Sequence[Reservation]) -> None:
+        """Keep the ids that stores gave, before anything is stored under them."""
+        with self._doing("keeping reserved ids"):
+            self._queries.reserve_documents(
                 self._mine(),
-                **_key(message),
-                store=stored.store,
-                file_id=stored.file_id,
-                url=stored.url,
-                sha256=stored.sha256,
-                size_bytes=stored.size_bytes,
+                **_keys([one.message for one in reservations]),
+                stores=[one.store for one in reservations],
+                places=[one.place for one in reservations],
+                reserved_ids=[one.reserved_id for one in reservations],
             )
-            self._tell(message, "stored", "", told, notification)
 
-    def failed(
-        self,
-        message: DocumentMessage,
-        state: str,
-        occasion: str,
-        reason: str,
-        detail: str,
-        notification: Callable[[int], Notification],
-    ) -> None:
-        """Keep that a document is ``retrying`` or ``parked``, and what is to be told of it."""
-        with self._turn, self.transaction("keeping a failed document"):
-            self._queries.fail_document(
-                self._mine(), **_key(message), state=state, reason=reason, detail=detail
+    def settle(self, outcomes: Sequence[Outcome]) -> list[Notification]:
+        """Keep what became of documents, each once, and what is to be told of it."""
+        with self.transaction("keeping what became of documents"):
+            new = self._not_told(outcomes)
+            if not new:
+                return []
+            self._keep_states(new)
+            numbers = {
+                _key(row): row["number"]
+                for row in self._queries.add_events(
+                    self._mine(),
+                    **_keys([one.message for one in new]),
+                    states=[_state(one) for one in new],
+                    details=[json.dumps(_told(one)) for one in new],
+                    actor=self._actor,
+                )
+            }
+            notifications = [one.notification(numbers[_id(one.message)]) for one in new]
+            rows = self._queries.add_notifications(
+                self._mine(),
+                notification_ids=[each.id for each in notifications],
+                **_keys([one.message for one in new]),
+                kinds=[_state(one) for one in new],
+                occasions=[_occasion(one) for one in new],
+                payloads=[json.dumps(each.body) for each in notifications],
             )
-            told = {"reason": reason, "detail": detail}
-            self._tell(message, state, occasion, told, notification)
+            added = {str(row["notification_id"]) for row in rows}
+        return [each for each in notifications if each.id in added]
 
-    def tell_again(self, message: DocumentMessage) -> None:
-        """Let the notification of a stored document be published once more."""
-        with self._turn, self._doing("telling of a document again"):
-            self._queries.tell_again(self._mine(), **_key(message))
-
-    def publish_unsent(self, most: int, publish: Callable[[str, Mapping[str, Any]], None]) -> int:
-        """Publish what is to be told, at most so many, and note that it was; return how many."""
-        with self._turn, self.transaction("publishing notifications"):
-            connection = self._mine()
-            rows = list(self._queries.unsent_notifications(connection, most=most))
-            for row in rows:
-                publish(str(row["notification_id"]), row["payload"])
-            if rows:
-                sent = [row["notification_id"] for row in rows]
-                self._queries.mark_sent(connection, notification_ids=sent)
-            return len(rows)
-
-    def _tell(
-        self,
-        message: DocumentMessage,
-        state: str,
-        occasion: str,
-        told: Mapping[str, Any],
-        notification: Callable[[int], Notification],
-    ) -> None:
-        number = self._event(message, state, told)
-        notification_id, payload = notification(number)
-        self._queries.add_notification(
+    def _not_told(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Leave out failures that a drain kept before it was killed."""
+        failures = [one for one in outcomes if isinstance(one.result, Failure)]
+        if not failures:
+            return list(outcomes)
+        rows = self._queries.told_already(
             self._mine(),
-            notification_id=notification_id,
-            **_key(message),
-            kind=state,
-            occasion=occasion,
-            payload=json.dumps(payload),
+            **_keys([one.message for one in failures]),
+            kinds=[_state(one) for one in failures],
+            occasions=[_occasion(one) for one in failures],
         )
+        told = {_key(row) for row in rows}
+        return [
+            one
+            for one in outcomes
+            if isinstance(one.result, Stored) or _id(one.message) not in told
+        ]
 
-    def _event(self, message: DocumentMessage, state: str, told: Mapping[str, Any]) -> int:
-        number: int = self._queries.add_event(
-            self._mine(),
-            **_key(message),
-            state=state,
-            detail=json.dumps(told),
-            actor=f"drain {self._queue}",
-        )
-        return number
+    def _keep_states(self, outcomes: Sequence[Outcome]) -> None:
+        stored = [(one.message, one.result) for one in outcomes if isinstance(one.result, Stored)]
+        failed = [(one.message, one.result) for one in outcomes if isinstance(one.result, Failure)]
+        if stored:
+            self._queries.store_documents(
+                self._mine(),
+                **_keys([message for message, _ in stored]),
+                stores=[result.store for _, result in stored],
+                file_ids=[result.file_id for _, result in stored],
+                urls=[result.url for _, result in stored],
+                checksums=[result.sha256 for _, result in stored],
+                sizes=[result.size_bytes for _, result in stored],
+            )
+        if failed:
+            self._queries.fail_documents(
+                self._mine(),
+                **_keys([message for message, _ in failed]),
+                states=[result.state for _, result in failed],
+                reasons=[result.reason for _, result in failed],
+                details=[result.detail for _, result in failed],
+            )
+
+    def tell_again(self, messages: Sequence[DocumentMessage]) -> None:
+        """Let the notifications of stored documents be published once more."""
+        with self._doing("telling of documents again"):
+            self._queries.tell_again(self._mine(), **_keys(messages))
+
+    def unsent(self, most: int) -> list[Notification]:
+        """Return what this queue's documents have to tell still, at most so many, oldest first."""
+        with self._doing("looking for notifications"):
+            rows = self._queries.unsent_notifications(
+                self._mine(), document_type=_TYPES[self._queue], most=most
+            )
+            return [Notification(str(row["notification_id"]), row["payload"]) for row in rows]
+
+    def mark_sent(self, notification_ids: Sequence[str]) -> None:
+        """Note that notifications were published. One published twice is known by its id."""
+        with self.transaction("noting notifications"):
+            self._queries.need_not_be_on_disk(self._mine())
+            self._queries.mark_sent(self._mine(), notification_ids=list(notification_ids))
+
+    @property
+    def _actor(self) -> str:
+        return f"drain {self._queue}"
 
     def _mine(self) -> psycopg.Connection[dict[str, Any]]:
         """Return the connection that holds the queue's lock.
@@ -177,9 +209,32 @@ class DocumentsDb(SharedDb):
         return self._connection
 
 
-type Notification = tuple[str, Mapping[str, Any]]
-"""A notification's id, and its message's body."""
+def _id(message: DocumentMessage) -> _Key:
+    return message.document_id.lower(), message.revision
 
 
-def _key(message: DocumentMessage) -> dict[str, Any]:
-    return {"document_id": message.document_id, "revision": message.revision}
+def _key(row: Mapping[str, Any]) -> _Key:
+    return str(row["document_id"]), row["revision"]
+
+
+def _keys(messages: Sequence[DocumentMessage]) -> dict[str, list[Any]]:
+    return {
+        "document_ids": [message.document_id for message in messages],
+        "revisions": [message.revision for message in messages],
+    }
+
+
+def _state(outcome: Outcome) -> str:
+    return "stored" if isinstance(outcome.result, Stored) else outcome.result.state
+
+
+def _occasion(outcome: Outcome) -> str:
+    return "" if isinstance(outcome.result, Stored) else outcome.result.occasion
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    match outcome.result:
+        case Stored() as stored:
+            return {"url": stored.url, "store": stored.store, "created": stored.created}
+        case failure:
+            return {"reason": failure.reason, "detail": failure.detail}

@@ -45,6 +45,7 @@ class DriveStore:
         root_folder: The folder below which everything goes, ``Clinica/Documentos``; made if needed.
         drive_id: The shared drive; None is the account's own.
         endpoint: The API's address.
+        account: Whatever tells this account from another, such as its connection's name.
         patience_s: How long one document may wait for Drive before it is left for later.
         chunk_bytes: How much is sent, and held in memory, at once.
         sleep: What waits; for tests.
@@ -59,15 +60,22 @@ class DriveStore:
         *,
         drive_id: str | None = None,
         endpoint: str = GOOGLE,
+        account: str = "",
         patience_s: float = 60,
         chunk_bytes: int = 8 * 1024**2,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._api = DriveApi(session, endpoint)
         self._files = DriveFiles(self._api, root_folder, drive_id)
+        self._place = " ".join(filter(None, (endpoint, drive_id, account)))
         self._patience_s = patience_s
         self._chunk_bytes = chunk_bytes
         self._sleep = sleep
+
+    @property
+    def place(self) -> str:
+        """Address, shared drive and account."""
+        return self._place
 
     def close(self) -> None:
         """Let go of the connections."""

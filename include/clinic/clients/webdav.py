@@ -79,6 +79,11 @@ class WebDavStore:
 
     name = "webdav"
 
+    @property
+    def place(self) -> str:
+        """The account's folder."""
+        return self._url
+
     def __init__(
         self,
         http: httpx.Client,

@@ -7,9 +7,8 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
-import pypdf
-
 from clinic.documents.message import DocumentMessage
+from clinic.documents.pdf import PdfOpener
 from clinic.documents.reasons import ParkReason
 from clinic.errors import ParkError
 
@@ -19,11 +18,12 @@ _END: Final = b"%%EOF"
 _LARGEST_OPENED_BYTES: Final = 20_000_000
 
 
-def check_file(path: Path, message: DocumentMessage) -> None:
+def check_file(path: Path, message: DocumentMessage, pdfs: PdfOpener) -> None:
     """Compare a file with its message, and see that it is a PDF that opens.
 
     Raises:
         ParkError: It is another file, or no PDF.
+        TooCostlyError: Opening it takes too long, or too much memory.
     """
     expected = message.metadata
     size_bytes = path.stat().st_size
@@ -54,26 +54,8 @@ def check_file(path: Path, message: DocumentMessage) -> None:
             )
     # Opening reads what the file calls its index, which a large scan may have a lot of: its hash
     # says already that it is the file Odoo rendered.
-    if size_bytes <= _LARGEST_OPENED_BYTES:
-        _open(path, message)
-
-
-def _open(path: Path, message: DocumentMessage) -> None:
-    try:
-        with pypdf.PdfReader(path) as reader:
-            if reader.is_encrypted:
-                raise ParkError(
-                    ParkReason.BROKEN_PDF, f"The PDF of {message} needs a password to open."
-                )
-            pages = len(reader.pages)
-    except (OSError, MemoryError, ParkError):  # the machine's fault, or said already
-        raise
-    except Exception as error:  # a broken file makes pypdf raise nearly anything
-        raise ParkError(
-            ParkReason.BROKEN_PDF, f"The PDF of {message} does not open: {str(error)[:200]}"
-        ) from error
-    if not pages:
-        raise ParkError(ParkReason.BROKEN_PDF, f"The PDF of {message} has no page.")
+    if size_bytes <= _LARGEST_OPENED_BYTES and (problem := pdfs.problem_of(path)):
+        raise ParkError(ParkReason.BROKEN_PDF, f"The PDF of {message} {problem}.")
 
 
 def _kind_of(head: bytes) -> str:

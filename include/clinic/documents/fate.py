@@ -62,3 +62,16 @@ def set_aside(parcel: Parcel, error: ParkError) -> Copy:
         x_parked_at=now_text(),
     )
     return Copy(PARKING_EXCHANGE, replace(parcel, headers=headers))
+
+
+def killed_worker(parcel: Parcel) -> ParkError:
+    """Return why a message is parked that the broker itself took out of its queue."""
+    deaths = parcel.headers.get("x-death")
+    death = deaths[0] if isinstance(deaths, list) and deaths else {}
+    when = death.get("time") if isinstance(death, dict) else None
+    return ParkError(
+        ParkReason.KILLED_THE_WORKER,
+        "It was delivered again and again, and each time the worker ended before it said what "
+        f"became of it; the broker took it out{f' at {when:%Y-%m-%d %H:%M}' if when else ''}. Look "
+        "for the end of the worker in its log before a replay.",
+    )

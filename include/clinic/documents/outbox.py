@@ -1,52 +1,31 @@
-"""Publishing what the ledger has to tell: the notifications of ``notification_queue``."""
+"""Notifications of what became of documents: the messages of ``notification_queue``.
+
+They are written down in the transaction of what they tell, and published after it. A kill between
+publishing and noting it publishes one twice, under the same id.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from clinic.documents.fate import Copy
 from clinic.documents.message import DocumentMessage
 from clinic.documents.parcel import EXCHANGE, Parcel
 
 ROUTING_KEY: Final = "notification.send"
-_AT_ONCE: Final = 100
 
 
-class Outbox(Protocol):
-    """Where notifications wait."""
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """Something to tell: its own id, and its message's body."""
 
-    def publish_unsent(self, most: int, publish: Callable[[str, Mapping[str, Any]], None]) -> int:
-        """Publish what is to be told, and note that it was; return how many."""
-        ...
-
-
-class Publisher(Protocol):
-    """Publishes with confirms."""
-
-    def publish(self, exchange: str, parcel: Parcel) -> None:
-        """Publish, and return when the broker has it in a queue."""
-        ...
-
-
-def publish_outbox(outbox: Outbox, publisher: Publisher) -> int:
-    """Publish everything that is to be told; return how much it was.
-
-    A kill between publishing and noting it publishes a notification twice, under the same id.
-
-    Raises:
-        TransientError: The broker or the database is out of reach.
-    """
-
-    def publish(notification_id: str, body: Mapping[str, Any]) -> None:
-        publisher.publish(EXCHANGE, notification_parcel(notification_id, body))
-
-    told = 0
-    while count := outbox.publish_unsent(_AT_ONCE, publish):
-        told += count
-    return told
+    id: str
+    body: Mapping[str, Any]
 
 
 def notification_body(
@@ -81,25 +60,26 @@ def notification_body(
     }
 
 
-def notification_parcel(notification_id: str, body: Mapping[str, Any]) -> Parcel:
-    """Return the message that carries a notification.
+def notification_copy(notification: Notification) -> Copy:
+    """Return the message that carries a notification, and where it goes.
 
     Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/amqp-protocol-binding.md
     """
-    return Parcel(
+    parcel = Parcel(
         tag=0,
         routing_key=ROUTING_KEY,
-        body=json.dumps(body, ensure_ascii=False).encode(),
-        message_id=notification_id,
+        body=json.dumps(notification.body, ensure_ascii=False).encode(),
+        message_id=notification.id,
         type=ROUTING_KEY,
         timestamp=int(time.time()),
         headers={
             "x-attempt": 1,
             "x-schema-version": 1,
             "cloudEvents:specversion": "1.0",
-            "cloudEvents:id": notification_id,
+            "cloudEvents:id": notification.id,
             "cloudEvents:source": "/airflow/drain",
             "cloudEvents:type": "clinic.notification.send",
-            "cloudEvents:time": body["metadata"]["at"],
+            "cloudEvents:time": notification.body["metadata"]["at"],
         },
     )
+    return Copy(EXCHANGE, parcel)

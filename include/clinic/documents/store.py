@@ -49,7 +49,7 @@ class Stored:
 
 
 class DocumentStore(Protocol):
-    """A place that keeps documents for people to read. Its methods may be called from two threads.
+    """A place that keeps documents for people to read. Several threads may call its methods.
 
     What may succeed later is a :class:`~clinic.errors.TransientError`: no network, no space left
     for the account, a folder somebody deleted, a login that was refused. What cannot is a
@@ -60,6 +60,14 @@ class DocumentStore(Protocol):
     @property
     def name(self) -> str:
         """What people are told: ``drive``, ``webdav``."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Which account, by whatever tells it from another of the same name.
+
+        An id that one account gave means nothing in another.
+        """
         ...
 
     def reserve(self) -> str | None:

@@ -140,6 +140,7 @@ class DriveHook(GoogleDriveHook):
             root_folder,
             drive_id=self._get_field("drive_id") or None,
             endpoint=self.endpoint,
+            account=self.drive_conn_id,
         )
 
     def get_vault(self, root_folder: str) -> DriveVault:
@@ -149,6 +150,7 @@ class DriveHook(GoogleDriveHook):
             root_folder,
             drive_id=self._get_field("drive_id") or None,
             endpoint=self.endpoint,
+            account=self.drive_conn_id,
         )
 
     def test_connection(self) -> tuple[bool, str]:

@@ -1,6 +1,7 @@
 """The drain on a real broker and a real database."""
 
 import json
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -12,7 +13,7 @@ from clinic.clients.broker_queue import BrokerQueue
 from clinic.clients.documents_db import DocumentsDb
 from clinic.documents.message import problems_of
 from clinic.errors import PermanentError, TransientError
-from support.draining import QUEUE, message, pdf
+from support.draining import QUEUE, FolderStore, message, pdf
 from support.stack_env import needed
 
 from .conftest import Rig
@@ -280,3 +281,167 @@ def test_looking_at_what_is_parked_never_loses_it(rig: Rig) -> None:
         while not rig.broker.depth(f"{QUEUE}.parking"):
             assert time.monotonic() < deadline, "the message did not return"
     assert len(rig.take(f"{QUEUE}.parking")) == 1
+
+
+def kill_workers_with(rig: Rig, *bodies: bytes) -> None:
+    """Deliver messages until the broker takes them out, as when each ends its worker."""
+    rig.broker.publish("documents_exchange", "invoice.created", *bodies)
+    connection = rig.broker.connect()
+    while rig.broker.depth(f"{QUEUE}.killed") < len(bodies):
+        channel = connection.channel()
+        taken = []
+        while len(taken) < len(bodies):
+            method, _, _ = channel.basic_get(QUEUE)
+            if method is None:
+                break
+            taken.append(method)
+        for method in taken:
+            channel.basic_reject(method.delivery_tag, requeue=True)
+        channel.close()
+    connection.close()
+
+
+def test_a_message_that_ends_its_worker_each_time_is_parked_and_told(rig: Rig) -> None:
+    body = offered(rig)
+    kill_workers_with(rig, json.dumps(body).encode(), b"garbage")
+    assert rig.drain()["parked"] == 2
+    parked = {
+        body: properties.headers["x-park-reason"]
+        for properties, body in rig.take(f"{QUEUE}.parking")
+    }
+    assert parked == {json.dumps(body).encode(): "killed_the_worker", b"garbage": "not_json"}
+    ((_, told),) = rig.take("notification_queue")
+    notification = json.loads(told)
+    assert problems_of("notification", notification) == ""
+    assert notification["document_id"] == body["document_id"]
+    assert notification["metadata"]["reason"] == "killed_the_worker"
+    assert rig.broker.depth(f"{QUEUE}.killed") == 0
+    assert rig.drain() == dict.fromkeys(rig.drain(), 0)
+
+
+def test_a_duplicate_that_ends_its_worker_harms_no_stored_document(rig: Rig) -> None:
+    body = offered(rig)
+    rig.publish(body)
+    assert rig.drain()["stored"] == 1
+    kill_workers_with(rig, json.dumps(body).encode())
+    assert rig.drain()["duplicates"] == 1
+    assert states(rig) == ["stored"]
+    assert rig.broker.depth(f"{QUEUE}.parking") == 0
+
+
+def test_other_content_for_a_stored_revision_is_parked_for_a_person(rig: Rig) -> None:
+    body = offered(rig)
+    rig.publish(body)
+    assert rig.drain()["stored"] == 1
+    rig.take("notification_queue")
+    content = pdf("another")
+    rig.publish(message(content, body["document_id"]))
+    assert rig.drain()["parked"] == 1
+    ((properties, _),) = rig.take(f"{QUEUE}.parking")
+    assert properties.headers["x-park-reason"] == "other_content"
+    ((_, told),) = rig.take("notification_queue")
+    assert json.loads(told)["metadata"]["reason"] == "other_content"
+    (row,) = rig.database.query("SELECT state, sha256 FROM documents")
+    assert row == {"state": "stored", "sha256": body["metadata"]["sha256"]}
+
+
+@pytest.mark.parametrize("hangs", ["download", "put"])
+def test_what_never_ends_comes_again_and_its_neighbours_are_stored(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, hangs: str
+) -> None:
+    slow, *others = [offered(rig, str(number)) for number in range(4)]
+    never = threading.Event()
+    owner = rig.odoo if hangs == "download" else rig.store
+    call = getattr(owner, hangs)
+
+    def drip(what: Any, *args: Any) -> Any:
+        if slow["document_id"] in str(getattr(what, "document_id", what)):
+            never.wait(120)
+        return call(what, *args)
+
+    monkeypatch.setattr(owner, hangs, drip)
+    rig.publish(slow, *others)
+    summary = rig.drain(workers=1, document_s=1)
+    assert (summary["stored"], summary["retried"]) == (3, 1)
+    assert not never.is_set()  # nobody waited for it
+    never.set()
+    assert rig.broker.depth("documents.retry.1") == 1
+    (told,) = rig.database.query("SELECT payload FROM outbox WHERE kind = 'retrying'")
+    assert "was given up after" in told["payload"]["metadata"]["detail"]
+
+
+def test_what_never_ends_is_parked_after_some_attempts(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(rig.store, "put", lambda _: never.wait(120))
+    rig.broker.publish(
+        "documents_exchange",
+        "invoice.created",
+        json.dumps(offered(rig)).encode(),
+        headers={"x-attempt": 5},
+    )
+    assert rig.drain(document_s=0.5)["parked"] == 1
+    never.set()
+    ((properties, _),) = rig.take(f"{QUEUE}.parking")
+    assert properties.headers["x-park-reason"] == "too_costly"
+
+
+def test_what_a_run_has_no_time_for_is_the_next_runs(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = rig.store.put
+
+    def slowly(upload: Any) -> Any:
+        time.sleep(0.5)
+        return put(upload)
+
+    monkeypatch.setattr(rig.store, "put", slowly)
+    rig.publish(*(offered(rig, str(number)) for number in range(12)))
+    first = rig.drain(workers=1, max_s=0.7)
+    assert 1 <= first["stored"] < 12
+    monkeypatch.undo()
+    assert rig.broker.depth(QUEUE) == 12 - first["stored"]
+    assert rig.drain()["stored"] == 12 - first["stored"]
+
+
+def test_an_id_reserved_in_another_store_is_not_used(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def away(upload: Any) -> None:
+        raise TransientError("The store is away.")
+
+    monkeypatch.setattr(rig.store, "put", away)
+    rig.publish(offered(rig))
+    assert rig.drain()["retried"] == 1
+    monkeypatch.undo()
+    (before,) = rig.database.query("SELECT reserved_id, reserved_in FROM documents")
+    assert before["reserved_in"] == rig.store.place
+    rig.store = FolderStore(tmp_path / "another")
+    assert rig.drain(idle_s=20)["stored"] == 1
+    (after,) = rig.database.query("SELECT file_id, reserved_in FROM documents")
+    assert after["reserved_in"] == rig.store.place
+    assert after["file_id"] != before["reserved_id"]
+
+
+def test_what_is_written_down_is_told_though_the_broker_did_not_take_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise TransientError("The broker is away.")
+
+    monkeypatch.setattr(BrokerQueue, "publish_all", away)
+    rig.publish(offered(rig))
+    with pytest.raises(TransientError, match="broker is away"):
+        rig.drain()
+    monkeypatch.undo()
+    assert rig.drain()["told"]
+    assert len({properties.message_id for properties, _ in rig.take("notification_queue")}) == 1
+
+
+def test_what_no_queue_was_bound_for_is_said_aloud(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.broker.publish("documents.dlx", "no.such.key", b"{}")
+    rig.drain()
+    assert "1 messages lie in documents.unrouted" in caplog.text

@@ -148,9 +148,9 @@ def test_garbage_is_shown_and_replayed_too(body: bytes) -> None:
 def test_what_the_broker_parked_itself_has_its_reason_and_time() -> None:
     death = {
         "queue": "invoice_queue",
-        "reason": "killed_the_worker",
-        "time": datetime(2026, 11, 24),
-    }  # noqa: DTZ001 - as pika gives it
+        "reason": "delivery_limit",
+        "time": datetime(2026, 11, 24),  # noqa: DTZ001 - as pika gives it
+    }
     found = examine(Parcel(1, "invoice.created", b"{}", headers={"x-death": [death]}))
     assert found.reason == "killed_the_worker"
     assert found.parked_at == datetime(2026, 11, 24, tzinfo=UTC)
