@@ -243,6 +243,7 @@ def _stores(config: Config, credentials: Credentials) -> dict[str, dict[str, obj
         "nextcloud_default": {
             "conn_type": "clinic_webdav",
             "host": outside.webdav_url(config),
+            "port": 0,  # what the form's test button sends where there is none
             "login": outside.WEBDAV_LOGIN,
             "password": credentials["webdav"],
             "extra": json.dumps({"is_nextcloud": "auto", "timeout_s": 30}),
@@ -252,6 +253,7 @@ def _stores(config: Config, credentials: Credentials) -> dict[str, dict[str, obj
     if keyfile := outside.drive_keyfile(config):
         found["google_cloud_drive"] = {
             "conn_type": "clinic_drive",
+            "port": 0,  # as above
             "extra": json.dumps(
                 {
                     "keyfile_dict": json.dumps(keyfile),

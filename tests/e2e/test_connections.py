@@ -7,7 +7,19 @@ import pytest
 pytestmark = pytest.mark.stack
 
 
-@pytest.mark.parametrize("connection", ["odoo_default", "shared_db", "airflow_metadata"])
+@pytest.mark.parametrize(
+    "connection",
+    [
+        "odoo_default",
+        "odoo_documents",
+        "shared_db",
+        "airflow_metadata",
+        "rabbitmq_default",
+        "google_cloud_drive",
+        "nextcloud_default",
+        "smtp_default",
+    ],
+)
 def test_the_button_says_that_the_connection_works(session_of, stack_env, connection: str) -> None:
     page = session_of("demo-sistemas").new_page()
     page.goto(f"{stack_env['AIRFLOW_PUBLIC_URL']}/connections")
