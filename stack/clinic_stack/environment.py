@@ -72,6 +72,7 @@ def values(config: Config, credentials: Credentials) -> dict[str, str]:
         "DASHBOARD_PUBLIC_URL": config.public_url("farmacia"),
         "DRIVE_API_URL": outside.drive_url(config),
         "DRIVE_KEYFILE": str(config.state / "google" / "service_account.json"),
+        "DRIVE_SHARED_DRIVE_ID": outside.shared_drive_id(config),
         "DRIVE_EMULATOR_ADMIN_TOKEN": str(outside.drive_settings(config).get("admin_token", "")),
         "WEBDAV_URL": outside.webdav_url(config),
         "WEBDAV_LOGIN": outside.WEBDAV_LOGIN,
