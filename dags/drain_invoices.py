@@ -42,7 +42,7 @@ def drain_invoices():
         task_id="wait",
         queue=QUEUE,
         timeout=3600,
-        soft_fail=True,  # an hour without invoices is no failure
+        soft_fail=True,  # drained all the same: an hour without invoices is no failure
         execution_timeout=timedelta(hours=2),
     )
 
@@ -50,6 +50,7 @@ def drain_invoices():
         do_xcom_push=False,  # the log has the summary
         # The last invoices begun within the five minutes may be large, and its store slow.
         execution_timeout=timedelta(seconds=RUN_S + 1500),
+        trigger_rule="none_failed",  # what the broker took out of the queue is seen to hourly
         retries=2,
         retry_delay=timedelta(seconds=10),
         retry_exponential_backoff=False,

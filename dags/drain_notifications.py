@@ -42,7 +42,7 @@ def drain_notifications():
         task_id="wait",
         queue=QUEUE,
         timeout=3600,
-        soft_fail=True,  # an hour without notifications is no failure
+        soft_fail=True,  # drained all the same: an hour without notifications is no failure
         execution_timeout=timedelta(hours=2),
     )
 
@@ -50,6 +50,7 @@ def drain_notifications():
         do_xcom_push=False,  # the log has the summary
         # The last batch begun within the five minutes may wait for Odoo and the mail server.
         execution_timeout=timedelta(seconds=RUN_S + 1500),
+        trigger_rule="none_failed",  # what the broker took out of the queue is seen to hourly
         retries=2,
         retry_delay=timedelta(seconds=10),
         retry_exponential_backoff=False,

@@ -141,9 +141,10 @@ def notify(seconds: float) -> dict[str, int]:
         closing(mailer()) as mails,
         closing(NotificationsDb(SharedDbHook().conninfo())) as ledger,
         closing(BrokerQueue(broker_connection, WorkQueue.NOTIFICATIONS.value)) as queue,
+        closing(BrokerQueue(broker_connection, WorkQueue.NOTIFICATIONS.killed)) as killed,
     ):
         return (
-            Notifier(odoo, mails, ledger, queue, partial(problems_of, "notification"))
+            Notifier(odoo, mails, ledger, queue, killed, partial(problems_of, "notification"))
             .run(seconds, IDLE_S)
             .as_dict()
         )

@@ -42,14 +42,18 @@ def run(amqp_url: str, database_url: str, smtp_port: int) -> Summary:
     queue = BrokerQueue(
         lambda: pika.BlockingConnection(pika.URLParameters(amqp_url)), "notification_queue"
     )
+    killed = BrokerQueue(
+        lambda: pika.BlockingConnection(pika.URLParameters(amqp_url)), "notification_queue.killed"
+    )
     mailer = SmtpMailer(
         lambda: smtplib.SMTP("127.0.0.1", smtp_port, timeout=20), "clinica@clinica.example"
     )
     ledger = NotificationsDb(database_url)
     try:
-        return Notifier(GenerousOdoo(), mailer, ledger, queue, lambda _: "").run(60, 1)
+        return Notifier(GenerousOdoo(), mailer, ledger, queue, killed, lambda _: "").run(60, 1)
     finally:
         queue.close()
+        killed.close()
         mailer.close()
         ledger.close()
 

@@ -60,6 +60,9 @@ class ListQueue:
     def publish(self, exchange: str, parcel: Parcel) -> None:
         self.done.append((exchange, parcel))
 
+    def depth(self, name: str | None = None) -> int:
+        return len(self.waiting)
+
     def put_back(self, parcel: Parcel) -> None:
         self.done.append(("put back", parcel.tag))
 

@@ -27,6 +27,21 @@ class VirtualHost:
         """Open a connection."""
         return pika.BlockingConnection(pika.URLParameters(self.url))
 
+    def administrator(self) -> pika.adapters.blocking_connection.BlockingChannel:
+        """Open a channel that may change the topology."""
+        server = urlsplit(self.url)
+        login = f"{needed('RABBITMQ_ADMIN')}:{needed('RABBITMQ_ADMIN_PASSWORD')}"
+        address = server._replace(netloc=f"{login}@{server.hostname}:{server.port}").geturl()
+        with httpx.Client(
+            base_url=f"{needed('RABBITMQ_MANAGEMENT_URL')}/api",
+            auth=(needed("RABBITMQ_ADMIN"), needed("RABBITMQ_ADMIN_PASSWORD")),
+            trust_env=False,
+        ) as http:
+            everything = {"configure": ".*", "write": ".*", "read": ".*"}
+            path = f"/permissions/{self.name}/{needed('RABBITMQ_ADMIN')}"
+            http.put(path, json=everything).raise_for_status()
+        return pika.BlockingConnection(pika.URLParameters(address)).channel()
+
     def publish(
         self, exchange: str, routing_key: str, *bodies: bytes, **properties: object
     ) -> None:

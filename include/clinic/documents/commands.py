@@ -16,6 +16,8 @@ from rich.table import Table
 from clinic.clients.broker_queue import BrokerQueue
 from clinic.clients.notifications_db import NotificationsDb
 from clinic.documents import replay as use_case
+from clinic.documents.drain import UNROUTED
+from clinic.documents.parcel import EXCHANGE
 from clinic.documents.reasons import ParkReason
 from clinic.documents.replay import Selection, WorkQueue
 from clinic.errors import PermanentError
@@ -58,6 +60,7 @@ def parked(
     lot = _lot(amqp_url, queue)
     try:
         found = use_case.plan(lot, selection)
+        lost = lot.depth(UNROUTED)
     finally:
         lot.close()
     table = Table("parked at", "type", "message", "reason", "detail")
@@ -70,6 +73,8 @@ def parked(
     console.print(
         f"{found.count} of {found.seen} parked messages{': ' if reasons else ''}{reasons}"
     )
+    if lost:
+        console.print(f"{lost} more lie in {UNROUTED}: see `clinic documents unrouted`.")
 
 
 @app.command()
@@ -118,7 +123,38 @@ def timeline(document_id: str, shared_db_url: SharedUrl) -> None:
     Console().print(table)
 
 
+@app.command()
+def unrouted(
+    amqp_url: AmqpUrl,
+    send_on: Annotated[
+        bool, typer.Option(help="Publish each anew by its own routing key; bind its queue first.")
+    ] = False,
+) -> None:
+    """List what no queue was bound for; it stays where it is unless sent on."""
+    table = Table("routing key", "message", "bytes")
+    lot, count = _queue(amqp_url, UNROUTED), 0
+    try:
+        for parcel in lot.parked():
+            count += 1
+            if send_on:
+                lot.publish(EXCHANGE, parcel)  # refused where still no queue is bound
+                lot.ack(parcel)
+            elif count <= use_case.SHOWN:
+                table.add_row(parcel.routing_key, parcel.message_id, str(len(parcel.body)))
+    finally:
+        lot.close()
+    console = Console()
+    if table.row_count:
+        console.print(table)
+    done = "sent on" if send_on else "there"
+    console.print(f"{count} message{'' if count == 1 else 's'} {done}.")
+
+
 def _lot(amqp_url: str, queue: WorkQueue) -> BrokerQueue:
+    return _queue(amqp_url, queue.parking)
+
+
+def _queue(amqp_url: str, name: str) -> BrokerQueue:
     parameters = pika.URLParameters(amqp_url)
     parameters.blocked_connection_timeout = 60
-    return BrokerQueue(lambda: pika.BlockingConnection(parameters), queue.parking)
+    return BrokerQueue(lambda: pika.BlockingConnection(parameters), name)

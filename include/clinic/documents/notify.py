@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from clinic.documents.fate import Copy, again_later, set_aside
+from clinic.documents.fate import Copy, again_later, killed_worker, set_aside
 from clinic.documents.mail import Mail, Mailer, UncertainError, masked
 from clinic.documents.parcel import Parcel
 from clinic.documents.reasons import ParkReason
@@ -127,6 +127,10 @@ class Queue(Protocol):
         """Return a message to its place: there was no time for it."""
         ...
 
+    def depth(self) -> int:
+        """Return how many messages wait."""
+        ...
+
     def keep_alive(self) -> None:
         """Answer the broker's heartbeat."""
         ...
@@ -203,6 +207,7 @@ class Notifier:
         mailer: Sends the mails.
         ledger: Keeps who was sent what.
         queue: Where notifications wait.
+        killed: Where the broker puts those that were delivered too often.
         problems_of: Returns what is wrong with a decoded body by its JSON Schema; empty when
             nothing is.
         one_call_s: The longest that Odoo, or the mail server, may take for one thing.
@@ -214,6 +219,7 @@ class Notifier:
         mailer: Mailer,
         ledger: MailLedger,
         queue: Queue,
+        killed: Queue,
         problems_of: Callable[[Any], str],
         *,
         one_call_s: float = ONE_CALL_S,
@@ -222,6 +228,7 @@ class Notifier:
         self._mailer = mailer
         self._ledger = ledger
         self._queue = queue
+        self._killed = killed
         self._problems_of = problems_of
         self._one_call_s = one_call_s
         self._outside = Workers(1, "notifier")
@@ -237,6 +244,7 @@ class Notifier:
         """
         end_at = time.monotonic() + max_s
         try:
+            self._park_killers()
             while (left_s := end_at - time.monotonic()) > 0:
                 parcels = self._queue.batch(BATCH, min(idle_s, left_s))
                 if not parcels:
@@ -248,6 +256,19 @@ class Notifier:
             self._outside.close()
         log.info("notifications: %s", self.summary.as_dict())
         return self.summary
+
+    def _park_killers(self) -> None:
+        """Park what the broker took out of the queue. Of a notification nobody else is told."""
+        if not self._killed.depth():
+            return
+        while parcels := self._killed.batch(BATCH, 0.5):
+            for parcel in parcels:
+                error = killed_worker(parcel)
+                copy = set_aside(parcel, error)
+                self._queue.publish(copy.exchange, copy.parcel)
+                self._killed.ack(parcel)
+                self.summary.parked += 1
+                log.error("notification parked, %s: %s", error.reason, error)
 
     def _handle(self, parcels: Sequence[Parcel], end_at: float) -> None:
         """Do what a batch of messages asks for, and acknowledge each."""

@@ -38,6 +38,11 @@ class WorkQueue(StrEnum):
         """The name of the queue where they lie."""
         return f"{self.value}.parking"
 
+    @property
+    def killed(self) -> str:
+        """The name of the queue where the broker puts those that it delivered too often."""
+        return f"{self.value}.killed"
+
 
 @dataclass(frozen=True, slots=True)
 class Parked:

@@ -1,8 +1,13 @@
 """One queue on a real broker: batches, copies, and parked messages that keep their places."""
 
+import contextlib
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pika
 import pytest
@@ -174,3 +179,99 @@ def test_ten_thousand_parked_messages(broker: VirtualHost) -> None:
     wait_until(lambda: broker.depth(PARKING) == 9_900, "the others are back")
     kept = ids_in(broker, PARKING)
     assert kept == [f"m{number}" for number in range(10_000) if number % 100]
+
+
+def test_copies_go_together_and_all_are_there(broker: VirtualHost) -> None:
+    queue = BrokerQueue(broker.connect, "notification_queue")
+    queue.publish_all(
+        [("documents.retry.4", Parcel(0, "x", b"%d" % number)) for number in range(500)]
+    )
+    assert broker.depth("documents.retry.4") == 500
+    queue.close()
+
+
+def test_one_copy_that_no_queue_takes_is_an_error_and_the_next_goes_on(
+    broker: VirtualHost,
+) -> None:
+    queue = BrokerQueue(broker.connect, "notification_queue")
+    good = Parcel(0, "notification.send", b"{}")
+    with pytest.raises(PermanentError, match="no queue is bound"):
+        queue.publish_all(
+            [("documents_exchange", good), ("documents_exchange", Parcel(0, "x", b""))]
+        )
+    queue.publish("documents_exchange", good)
+    assert broker.depth("notification_queue") == 2
+    queue.close()
+
+
+def test_a_queue_that_is_full_takes_no_copy(broker: VirtualHost) -> None:
+    administrator = broker.administrator()
+    administrator.queue_declare(
+        "full", durable=True, arguments={"x-max-length": 0, "x-overflow": "reject-publish"}
+    )
+    administrator.queue_bind("full", "documents_exchange", "full")
+    administrator.connection.close()
+    queue = BrokerQueue(broker.connect, "notification_queue")
+    with pytest.raises(TransientError):
+        queue.publish("documents_exchange", Parcel(0, "full", b"{}"))
+    queue.close()
+
+
+def test_a_broker_that_does_not_confirm_is_not_waited_for_for_ever(broker: VirtualHost) -> None:
+    """Its process is there and says nothing, as with a disk that hangs."""
+    server = urlsplit(broker.url)
+    with stalling_proxy(server.hostname or "", server.port or 0) as (port, stall):
+        login = server.netloc.rpartition("@")[0]
+        address = server._replace(netloc=f"{login}@127.0.0.1:{port}").geturl()
+        queue = BrokerQueue(
+            lambda: pika.BlockingConnection(pika.URLParameters(address)),
+            "notification_queue",
+            confirm_s=1,
+        )
+        queue.publish("documents_exchange", Parcel(0, "notification.send", b"{}"))
+        stall.set()
+        with pytest.raises(TransientError, match="no confirm within 1 s"):
+            queue.publish("documents_exchange", Parcel(0, "notification.send", b"{}"))
+        stall.clear()
+        queue.close()
+
+
+@contextlib.contextmanager
+def stalling_proxy(host: str, port: int) -> Iterator[tuple[int, threading.Event]]:
+    """A way to a server on which nothing comes back while the event is set."""
+    stall = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+    ends: list[socket.socket] = []
+
+    def forward(source: socket.socket, target: socket.socket, *, may_stall: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                while may_stall and stall.is_set():
+                    time.sleep(0.01)
+                target.sendall(data)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                upstream = socket.create_connection((host, port))
+                ends.extend((client, upstream))
+                for pair in ((client, upstream, False), (upstream, client, True)):
+                    thread = threading.Thread(
+                        target=forward, args=pair[:2], kwargs={"may_stall": pair[2]}, daemon=True
+                    )
+                    thread.start()
+                    threads.append(thread)
+
+    threads = [threading.Thread(target=accept, daemon=True)]
+    threads[0].start()
+    yield listener.getsockname()[1], stall
+    stall.clear()
+    listener.shutdown(socket.SHUT_RDWR)
+    for end in ends:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join(20)
+    for end in (listener, *ends):
+        end.close()

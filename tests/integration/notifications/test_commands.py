@@ -3,6 +3,7 @@
 import pytest
 from clinic.cli import app
 from support.parcels import DOCUMENT_ID
+from support.processes import wait_until
 from support.shared_db import Database
 from support.vhost import VirtualHost, virtual_host
 from typer.testing import CliRunner
@@ -67,3 +68,31 @@ def test_an_unknown_document_is_said_to_be_unknown(arguments: VirtualHost) -> No
     assert "Nothing is known of document" in str(done.exception)
     done = CliRunner().invoke(app, ["documents", "timeline", "no id"])
     assert "is no document's id" in str(done.exception)
+
+
+def test_what_no_queue_was_bound_for_is_said_listed_and_sent_on(arguments: VirtualHost) -> None:
+    arguments.publish("documents.dlx", "no.such.key", b"{}", message_id="lost")
+    assert "1 more lie in documents.unrouted" in run("parked", "invoice_queue")
+    assert "lost" in run("unrouted")
+    done = CliRunner().invoke(app, ["documents", "unrouted", "--send-on"])
+    assert done.exit_code, "it went nowhere once more"
+    assert arguments.depth("documents.unrouted") == 1
+    administrator = arguments.administrator()
+    administrator.queue_bind("invoice_queue", "documents_exchange", "no.such.key")
+    administrator.connection.close()
+    assert "1 message sent on" in run("unrouted", "--send-on")
+    assert arguments.depth("invoice_queue") == 1
+
+
+def test_ten_thousand_parked_messages_are_listed(arguments: VirtualHost) -> None:
+    connection = arguments.connect()
+    channel = connection.channel()
+    for _ in range(10_000):
+        channel.basic_publish("documents.dlx", "invoice.created", b"{}")
+    connection.close()
+    wait_until(
+        lambda: arguments.depth("invoice_queue.parking") == 10_002, "all parked", timeout_s=60
+    )
+    said = run("parked", "invoice_queue", "--limit", "20000")
+    assert "10002 of 10002 parked messages" in said
+    wait_until(lambda: arguments.depth("invoice_queue.parking") == 10_002, "all are back")

@@ -22,6 +22,7 @@ DECLARED = json.loads((Path(__file__).parents[3] / "rabbitmq" / "definitions.jso
 QUEUES = [queue["name"] for queue in DECLARED["queues"]]
 EXCHANGES = [exchange["name"] for exchange in DECLARED["exchanges"]]
 RETRIES = [name for name in EXCHANGES if name.startswith("documents.retry.")]
+DRAINED = ["invoice_queue", "medical_records_queue", "notification_queue"]
 WORK = ["invoice_queue", "medical_records_queue", "notification_queue", "backup_requests_queue"]
 ACCESS_REFUSED = 403
 UNKNOWN_KEY = f"test.{secrets.token_hex(4)}"
@@ -181,6 +182,16 @@ def test_who_may_publish_where(account: Account, exchanges: set[str]) -> None:
         account.wait_for_delayed(len(RETRIES))
 
 
+@pytest.mark.parametrize("user", ["odoo", "airflow"])
+def test_a_producer_is_told_when_no_queue_is_bound(user: str) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(address(user)))
+    channel = connection.channel()
+    channel.confirm_delivery()
+    with pytest.raises(pika.exceptions.UnroutableError):
+        channel.basic_publish("documents_exchange", UNKNOWN_KEY, b"{}", mandatory=True)
+    connection.close()
+
+
 @pytest.mark.parametrize(
     ("account", "queues"),
     [
@@ -188,7 +199,12 @@ def test_who_may_publish_where(account: Account, exchanges: set[str]) -> None:
         ("monitor", set()),
         (
             "airflow",
-            {*WORK, *(f"{name}.parking" for name in WORK), "documents.unrouted"},
+            {
+                *WORK,
+                *(f"{name}.parking" for name in WORK),
+                *(f"{name}.killed" for name in DRAINED),
+                "documents.unrouted",
+            },
         ),
     ],
     indirect=["account"],
@@ -199,7 +215,11 @@ def test_who_may_read_what(account: Account, queues: set[str]) -> None:
 
 @pytest.mark.parametrize("account", ["airflow"], indirect=True)
 def test_the_drain_sees_how_full_the_queues_are(account: Account) -> None:
-    watched = {*WORK, *(f"{name}.parking" for name in WORK)}
+    watched = {
+        *WORK,
+        *(f"{name}.parking" for name in WORK),
+        *(f"{name}.killed" for name in DRAINED),
+    }
     assert allowed(account, "depth", sorted(watched)) == watched
 
 

@@ -131,6 +131,7 @@ class Clinic:
 
     def __init__(self, *emails: dict[str, str]) -> None:
         self.odoo = FakeOdoo(*emails)
+        self.killed = ListQueue()
         self.ledger = FakeLedger()
         self.mailer = FakeMailer(self.ledger)
 
@@ -141,7 +142,9 @@ class Clinic:
         return queue, notifier
 
     def notifier(self, queue: ListQueue, **options: float) -> Notifier:
-        return Notifier(self.odoo, self.mailer, self.ledger, queue, problems_of, **options)
+        return Notifier(
+            self.odoo, self.mailer, self.ledger, queue, self.killed, problems_of, **options
+        )
 
 
 def problems_of(body: Any) -> str:
@@ -492,3 +495,13 @@ def test_what_there_is_no_time_for_goes_back_to_its_place() -> None:
     clinic.notifier(queue).run(0.1, 0.01)
     assert queue.done == [("put back", 1), ("put back", 2)]
     assert clinic.mailer.sent == []
+
+
+def test_a_notification_that_ends_its_worker_each_time_is_parked_with_its_reason() -> None:
+    clinic = Clinic()
+    clinic.killed = ListQueue(notification(7))
+    queue, notifier = clinic.handle(notification(1))
+    assert notifier.summary.parked == 1
+    assert queue.published[0][1].headers["x-park-reason"] == "killed_the_worker"
+    assert clinic.killed.acked == [7]
+    assert notifier.summary.applied == 1

@@ -155,8 +155,9 @@ def test_notifications_use_their_queue_and_everything_is_closed(
 ) -> None:
     monkeypatch.setattr(Notifier, "run", lambda *_: Summary(applied=3))
     assert wiring.notify(1)["applied"] == 3
-    assert clients.queues == ["notification_queue"]
-    for client in (clients.queue, clients.ledger, clients.odoo):
+    assert clients.queues == ["notification_queue", "notification_queue.killed"]
+    assert clients.queue.close.call_count == 2
+    for client in (clients.ledger, clients.odoo):
         client.close.assert_called_once_with()
 
 
