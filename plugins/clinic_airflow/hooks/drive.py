@@ -150,7 +150,6 @@ class DriveHook(GoogleDriveHook):
             root_folder,
             drive_id=self._get_field("drive_id") or None,
             endpoint=self.endpoint,
-            account=self.drive_conn_id,
         )
 
     def test_connection(self) -> tuple[bool, str]:
