@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from clinic import restore_commands, shared_db_commands
+from clinic.backups import commands as backups
 from clinic.demo import commands as demo_commands
 from clinic.documents import commands as documents
 from clinic.errors import ClinicError
@@ -40,6 +41,7 @@ app.add_typer(shared_db_commands.app, name="db")
 app.command("sync")(inventory.sync)
 app.command("reconcile")(inventory.reconcile)
 app.add_typer(documents.app, name="documents")
+app.add_typer(backups.app, name="backup")
 app.command("restore")(restore_commands.restore)
 app.add_typer(demo_commands.app, name="demo")
 app.add_typer(keycloak_commands.app, name="keycloak")

@@ -43,6 +43,7 @@ def values(config: Config, credentials: Credentials) -> dict[str, str]:
         "AIRFLOW_URL": config.url("airflow"),
         "AIRFLOW_PUBLIC_URL": config.public_url("airflow"),
         "AIRFLOW_DB_URL": database("airflow", "airflow"),
+        "CLINIC_AIRFLOW_HOME": str(config.state / "airflow"),
         "AIRFLOW_CI_CLIENT_ID": "airflow-ci",
         "AIRFLOW_CI_CLIENT_SECRET": credentials["keycloak_client_airflow_ci"],
         "KEYCLOAK_URL": config.url("keycloak"),
