@@ -17,6 +17,9 @@ from clinic_stack.files import fingerprint, shell_variables, write_if_changed
 REALM = "clinica-realm"
 SERVICES = ("airflow-api", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 AUTH_MANAGER = "airflow.providers.keycloak.auth_manager.keycloak_auth_manager.KeycloakAuthManager"
+ALERT_SETTINGS = "clinic_alert_settings"
+ALERTS_TO = "administracion@clinica.example"
+"""Who is mailed when something fails; the mail server of this stack keeps every mail."""
 
 
 def settings(config: Config, database_url: str) -> dict[str, object]:
@@ -192,6 +195,11 @@ def connections(config: Config, credentials: Credentials) -> dict[str, dict[str,
             "extra": json.dumps({"timeout_s": 30}),
             "description": "Odoo, as the user who reports on backups",
         },
+        "odoo_alerts": odoo_user(odoo.ALERTS_LOGIN)
+        | {
+            "extra": json.dumps({"timeout_s": 10}),
+            "description": "Odoo, as the user who tells administrators of outages",
+        },
         "odoo_database": database("postgres", "odoo", "odoo")
         | {
             "extra": json.dumps(_beside_the_database(config)),
@@ -226,7 +234,7 @@ def connections(config: Config, credentials: Credentials) -> dict[str, dict[str,
         "shared_db": database("clinic_shared_db", "clinica_sync", "clinica_shared")
         | {"description": "The shared database, with the rights of the synchronisation"},
         "airflow_metadata": database("postgres", "airflow", "airflow")
-        | {"description": "Airflow's own database, for clean_airflow_db"},
+        | {"description": "Airflow's own database, for clean_airflow_db and send_alerts"},
     }
 
 
@@ -280,7 +288,8 @@ def connections_differ(config: Config, credentials: Credentials) -> bool:
 
 
 def _variables_text(config: Config) -> tuple[str, str]:
-    text = json.dumps(backups.variables(config), indent=1) + "\n"
+    values = backups.variables(config) | {ALERT_SETTINGS: json.dumps({"emails": [ALERTS_TO]})}
+    text = json.dumps(values, indent=1) + "\n"
     return text, fingerprint(text)
 
 

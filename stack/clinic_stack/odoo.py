@@ -16,10 +16,12 @@ LANGUAGE = "es_ES"
 FEED_LOGIN = "clinic_feed"
 DOCUMENTS_LOGIN = "clinic_documents"
 BACKUPS_LOGIN = "clinic_backups"
+ALERTS_LOGIN = "clinic_alerts"
 SERVICE_USERS = {
     FEED_LOGIN: "clinic_change_feed",
     DOCUMENTS_LOGIN: "medical_documents_integration",
     BACKUPS_LOGIN: "clinic_backups",
+    ALERTS_LOGIN: "clinic_alerts",
 }
 """Login of a program -> the addon that makes this user."""
 DEPRECATED_RPC = (

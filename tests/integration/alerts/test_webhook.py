@@ -142,7 +142,7 @@ def test_the_certificate_has_to_be_the_names_though_the_number_is_called(
         hooks.send("m1", MESSAGE)
         assert receiver.calls == [("m1", MESSAGE)]
     else:
-        with pytest.raises(TransientError, match="[Hh]ostname"):
+        with pytest.raises(TransientError, match=r"[Hh]ostname"):
             hooks.send("m1", MESSAGE)
         assert receiver.calls == []
 
