@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pika
 import pytest
+from support.cutting import close_connections, cut_off
 from support.draining import QUEUE, STEPS, FolderOdoo, FolderStore, message, parcel_of, pdf, run
 from support.processes import wait_until
 from support.shared_db import Database, created, migrated
-from support.stack_env import ROOT, needed
+from support.stack_env import ROOT
 from support.vhost import VirtualHost, virtual_host
 
 pytestmark = pytest.mark.stack
@@ -139,42 +139,45 @@ def test_a_drain_killed_on_the_way_to_a_copy_loses_nothing(rig: Rig, fate: str, 
 
 
 def test_300_documents_survive_random_kills(rig: Rig) -> None:
+    """The worker is killed, or the broker or the database ends its connections."""
     bodies = rig.offer(DOCUMENTS)
     rng = random.Random(20261124)
     messages = bodies + rng.sample(bodies, DUPLICATES)
     rng.shuffle(messages)
     rig.publish(messages)
-    kills = 0
+    cut: Counter[str] = Counter()
     done = 0
     while done < DOCUMENTS:
         drain = rig.start()
-        goal = min(DOCUMENTS, done + rng.randint(10, 60))
+        goal = min(DOCUMENTS, done + rng.randint(5, 25))
         while drain.poll() is None and _stored(rig) < goal:
-            time.sleep(0.02)
-        if rng.random() < 0.3:
-            _close_connections(rig.broker)
+            time.sleep(0.01)
+        what = rng.choice(["worker", "worker", "broker", "database"])
         if drain.poll() is None:
-            drain.kill()
-            kills += 1
+            if not cut_off(what, rig.broker, rig.database):
+                what = "worker"
+                drain.kill()
+            cut[what] += 1
         drain.communicate(timeout=60)
         assert drain.returncode in {0, 1, -signal.SIGKILL}
         done = _stored(rig)
     rig.finish()
-    assert kills >= 5
+    assert cut["worker"] >= 3
+    assert cut["database"] >= 2
+    assert cut["broker"] or cut["worker"] >= 5  # the broker learns of connections with delay
     rig.check(DOCUMENTS)
+
+
+def test_a_drain_whose_broker_hangs_up_ends_and_the_next_goes_on(rig: Rig) -> None:
+    rig.publish(rig.offer(200))
+    drain = rig.start()
+    wait_until(lambda: _stored(rig) > 5, "it works")
+    wait_until(lambda: close_connections(rig.broker) > 0 or drain.poll() is not None, "cut off")
+    drain.communicate(timeout=60)
+    rig.finish()
+    rig.check(200)
 
 
 def _stored(rig: Rig) -> int:
     count: int = rig.database.value("SELECT count(*) FROM documents WHERE state = 'stored'")
     return count
-
-
-def _close_connections(broker: VirtualHost) -> None:
-    """Have the broker drop everybody, as a restart does."""
-    auth = needed("RABBITMQ_ADMIN"), needed("RABBITMQ_ADMIN_PASSWORD")
-    with httpx.Client(
-        base_url=f"{needed('RABBITMQ_MANAGEMENT_URL')}/api", auth=auth, timeout=30, trust_env=False
-    ) as http:
-        connections = http.get(f"/vhosts/{broker.name}/connections").raise_for_status().json()
-        for connection in connections:
-            http.delete(f"/connections/{connection['name']}")

@@ -27,20 +27,23 @@ class VirtualHost:
         """Open a connection."""
         return pika.BlockingConnection(pika.URLParameters(self.url))
 
+    @property
+    def admin_url(self) -> str:
+        """Its address, as the administrator, who may change the topology."""
+        name = needed("RABBITMQ_ADMIN")
+        auth = name, needed("RABBITMQ_ADMIN_PASSWORD")
+        everything = {"configure": ".*", "write": ".*", "read": ".*"}
+        with httpx.Client(
+            base_url=f"{needed('RABBITMQ_MANAGEMENT_URL')}/api", auth=auth, trust_env=False
+        ) as http:
+            http.put(f"/permissions/{self.name}/{name}", json=everything).raise_for_status()
+        server = urlsplit(self.url)
+        login = ":".join(quote(part, safe="") for part in auth)
+        return server._replace(netloc=f"{login}@{server.hostname}:{server.port}").geturl()
+
     def administrator(self) -> pika.adapters.blocking_connection.BlockingChannel:
         """Open a channel that may change the topology."""
-        server = urlsplit(self.url)
-        login = f"{needed('RABBITMQ_ADMIN')}:{needed('RABBITMQ_ADMIN_PASSWORD')}"
-        address = server._replace(netloc=f"{login}@{server.hostname}:{server.port}").geturl()
-        with httpx.Client(
-            base_url=f"{needed('RABBITMQ_MANAGEMENT_URL')}/api",
-            auth=(needed("RABBITMQ_ADMIN"), needed("RABBITMQ_ADMIN_PASSWORD")),
-            trust_env=False,
-        ) as http:
-            everything = {"configure": ".*", "write": ".*", "read": ".*"}
-            path = f"/permissions/{self.name}/{needed('RABBITMQ_ADMIN')}"
-            http.put(path, json=everything).raise_for_status()
-        return pika.BlockingConnection(pika.URLParameters(address)).channel()
+        return pika.BlockingConnection(pika.URLParameters(self.admin_url)).channel()
 
     def publish(
         self, exchange: str, routing_key: str, *bodies: bytes, **properties: object
