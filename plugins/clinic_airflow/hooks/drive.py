@@ -8,6 +8,7 @@ provider's neither resume nor compare.
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -94,18 +95,7 @@ class DriveHook(GoogleDriveHook):
         return credentials, project_id
 
     def _credentials(self) -> tuple[Any, str | None]:
-        # Not by google.auth.load_credentials_from_file: it takes any kind, one that runs a program
-        # among them, and Google calls it deprecated for that.
-        keyfile = self._get_field("keyfile_dict") or {}
-        if path := self._get_field("credential_config_file") if not keyfile else None:
-            keyfile = Path(path).read_text()
-        if isinstance(keyfile, str):
-            keyfile = json.loads(keyfile)
-        if not keyfile:
-            raise PermanentError(
-                f"Connection {self.drive_conn_id!r} has no key: paste a service account's key file "
-                "under 'Key of the service account', or name a credentials file."
-            )
+        keyfile = self._keyfile()
         if keyfile["type"] == "service_account":
             found = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
                 keyfile, scopes=self.scopes
@@ -126,6 +116,31 @@ class DriveHook(GoogleDriveHook):
                 "take a service account's, or an authorised user's."
             )
         return found, keyfile.get("project_id")
+
+    def _keyfile(self) -> dict[str, Any]:
+        # Not by google.auth.load_credentials_from_file: it takes any kind, one that runs a program
+        # among them, and Google calls it deprecated for that.
+        keyfile = self._get_field("keyfile_dict") or {}
+        if path := self._get_field("credential_config_file") if not keyfile else None:
+            keyfile = Path(path).read_text()
+        if isinstance(keyfile, str):
+            keyfile = json.loads(keyfile)
+        if not keyfile:
+            raise PermanentError(
+                f"Connection {self.drive_conn_id!r} has no key: paste a service account's key file "
+                "under 'Key of the service account', or name a credentials file."
+            )
+        found: dict[str, Any] = keyfile
+        return found
+
+    def consent_ends_at(self) -> datetime | None:
+        """Return when a person's consent ends; None where no end is known.
+
+        ``clinic drive authorize`` writes it into the file when Google says it.
+        """
+        self.get_credentials()  # is refused with a sentence where the key is not readable
+        ends_at = self._keyfile().get("consent_ends_at")
+        return datetime.fromisoformat(ends_at) if ends_at else None
 
     def get_session(self) -> AuthorizedSession:
         """Return an authorised session. It refreshes its token at a 401, once."""
