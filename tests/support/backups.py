@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -283,7 +284,11 @@ def restorable(rig: BackupRig, folder: Path) -> dict[str, Any]:
     opened = folder / f"{rig.id}"
     with tarfile.open(plain) as tar:
         tar.extractall(opened, filter="data")
-    if told["tables"]:
+    if told["dump_format"] == "zip":
+        with zipfile.ZipFile(opened / "odoo.zip") as dump:
+            assert dump.testzip() is None
+            dump.extractall(opened, [one for one in dump.namelist() if "filestore/" in one])
+    elif told["tables"]:
         rig.source().read_back(opened / "database", told["tables"])
     names = sorted(
         path.relative_to(opened / "filestore").as_posix() for path in opened.glob("filestore/??/*")
