@@ -28,7 +28,7 @@ SHARED_DB_FORM: dict[str, Any] = {
     "placeholders": {"login": "clinica_sync", "schema": "clinica_shared", "port": "5432"},
 }
 
-# The port stays in view in each form: the test button sends a hidden one as 0.
+# The port stays in view: the test button sends a hidden one as 0.
 DRIVE_FORM: dict[str, Any] = {
     "hidden-fields": ["host", "schema", "login", "password"],
     "relabeling": {},
@@ -74,7 +74,8 @@ DRIVE_FIELDS: dict[str, Any] = {
 }
 
 WEBDAV_FORM: dict[str, Any] = {
-    "hidden-fields": ["schema"],
+    # The form's test button sends a hidden port as 0, which is none.
+    "hidden-fields": ["schema", "port"],
     "relabeling": {"host": "Address of the folder (https://…)", "password": "App password"},
     "placeholders": {
         "host": "https://cloud.clinic.example/remote.php/dav/files/clinica",

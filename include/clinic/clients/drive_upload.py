@@ -292,6 +292,7 @@ class ResumableUpload:
         state = resume if resume is not None else Resume()
         notify = on_progress or (lambda _: None)
         is_doubtful = state.session_uri is not None
+        is_renewed = False
         with self._path.open("rb") as file:
             while True:
                 try:
@@ -324,6 +325,15 @@ class ResumableUpload:
                     patience.pause(error)
                 except (NeedsPersonError, ConflictError):
                     raise
+                except PermanentError as error:
+                    # 400 or 410: what is refused may be the session, whose week is over, and not
+                    # the file. A new one shows which, once.
+                    if state.session_uri is None or is_renewed:
+                        raise
+                    is_renewed = True
+                    log.info("beginning anew: %s", error)
+                    state.session_uri = None
+                    notify(state)
                 except TransientError as error:
                     patience.pause(error)
                     is_doubtful = state.session_uri is not None

@@ -16,12 +16,13 @@ from airflow.providers.google.suite.hooks.drive import GoogleDriveHook
 from clinic.clients.drive import DriveStore
 from clinic.clients.drive_files import GOOGLE
 from clinic.clients.drive_vault import DriveVault
-from clinic.errors import ClinicError, PermanentError
+from clinic.errors import PermanentError
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 from google.oauth2 import credentials as person
 from google.oauth2 import service_account
 
+from clinic_airflow.hooks.store_test import logged_in
 from clinic_airflow.provider import DRIVE_FORM, python_style
 
 if TYPE_CHECKING:
@@ -169,14 +170,7 @@ class DriveHook(GoogleDriveHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Back the *Test* button of the Connections page."""
-        try:
-            store = self.get_store("")
-            try:
-                return True, store.check()
-            finally:
-                store.close()
-        except ClinicError as error:
-            return False, str(error)
+        return logged_in(self)
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:

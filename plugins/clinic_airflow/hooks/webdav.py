@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from airflow.sdk import BaseHook
 from clinic.clients.webdav import WebDavStore
-from clinic.errors import ClinicError, PermanentError
+from clinic.errors import PermanentError
 
+from clinic_airflow.hooks.store_test import logged_in
 from clinic_airflow.provider import WEBDAV_FORM, python_style
 
 _IS_NEXTCLOUD: Final = {"auto": None, "yes": True, "no": False}
@@ -78,14 +79,7 @@ class WebDavHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Back the *Test* button of the Connections page."""
-        try:
-            store = self.get_store("")
-            try:
-                return True, store.check()
-            finally:
-                store.close()
-        except ClinicError as error:
-            return False, str(error)
+        return logged_in(self)
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:

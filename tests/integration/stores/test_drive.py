@@ -361,6 +361,27 @@ def test_a_session_that_is_over_is_begun_anew(
     stored_once(drive, upload, store.put(upload))
 
 
+@pytest.mark.parametrize("status", [400, 410])
+@pytest.mark.parametrize("nth", [1, 3])
+def test_a_session_that_is_refused_is_begun_anew_once(
+    drive: Drive, store: DriveStore, upload: Upload, status: int, nth: int
+) -> None:
+    drive.fault(method="PUT", path=CHUNK, nth=nth, kind="status", status=status, reason="gone")
+    stored_once(drive, upload, store.put(upload))
+    begun = [one for one in drive.log() if one["method"] == "POST" and UPLOAD in one["path"]]
+    assert len(begun) == 2
+
+
+def test_a_file_that_is_refused_in_each_session_is_parked(
+    drive: Drive, store: DriveStore, upload: Upload
+) -> None:
+    drive.fault(method="PUT", path=CHUNK, times=99, kind="status", status=400, reason="bad")
+    with pytest.raises(ParkError, match="HTTP 400"):
+        store.put(upload)
+    begun = [one for one in drive.log() if one["method"] == "POST" and UPLOAD in one["path"]]
+    assert len(begun) == 2
+
+
 def test_a_damaged_file_goes_to_the_trash_and_is_sent_again(
     drive: Drive, store: DriveStore, upload: Upload
 ) -> None:
