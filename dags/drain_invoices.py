@@ -4,8 +4,8 @@
 Stores posted invoices: each is fetched from Odoo, checked (size, hash, type, opens as a PDF), put
 into the document store, and noted. Waiting for the next costs no worker.
 
-* **Reads**: `invoice_queue` (connection `rabbitmq_default`), the documents in Odoo
-  (`odoo_documents`), the Variable `clinic_document_stores`
+* **Reads**: `invoice_queue` and `invoice_queue.killed` (connection `rabbitmq_default`), the
+  documents in Odoo (`odoo_documents`), the Variable `clinic_document_stores`
 * **Writes**: files in the store of `invoice` (by default Google Drive); `documents`,
   `document_events` and the other tables of the documents' ledger (`shared_db`);
   `notification.send`, retries and parked messages (`rabbitmq_default`)

@@ -4,7 +4,8 @@
 Tells Odoo what became of documents, many in one call, and sends the e-mails that Odoo asks for in
 answer. Waiting for the next costs no worker.
 
-* **Reads**: `notification_queue` (connection `rabbitmq_default`)
+* **Reads**: `notification_queue` and `notification_queue.killed` (connection
+  `rabbitmq_default`)
 * **Writes**: `clinic.document` and its chatter in Odoo (`odoo_documents`); e-mail (`smtp_default`);
   `document_mails` and `document_events` (`shared_db`); retries and parked messages
   (`rabbitmq_default`)
@@ -12,7 +13,8 @@ answer. Waiting for the next costs no worker.
   before the mail server hears of it. One that a kill left without an outcome is called
   `mail_uncertain` in the document's timeline and is not sent again.
 * **When it fails**: messages wait in the queue, none is lost; a single bad message is parked and
-  fails nothing. See `docs/runbooks/drain_notifications.md`.
+  fails nothing. It fails each minute while Odoo is up and takes none of them, as with an old
+  addon. See `docs/runbooks/drain_notifications.md`.
 """
 
 from datetime import timedelta

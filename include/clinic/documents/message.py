@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 from pydantic import BaseModel, ConfigDict
 
 from clinic.documents.reasons import ParkReason
@@ -115,9 +115,18 @@ def problems_of(schema: str, body: Any) -> str:
         _validator(schema).iter_errors(body), key=lambda error: list(map(str, error.path))
     )
     return "; ".join(
-        f"{'.'.join(map(str, error.path)) or 'the message'}: {error.message[:SHOWN_CHARACTERS]}"
-        for error in errors[:3]
+        f"{'.'.join(map(str, error.path)) or 'the message'}: {_rule(error)}" for error in errors[:3]
     )
+
+
+def _rule(error: ValidationError) -> str:
+    """Say which rule is broken, and not by which value: that may be a person's, and logs are read.
+
+    The names of missing and unknown keys are no values.
+    """
+    if error.validator in {"required", "additionalProperties"}:
+        return str(error.message)[:SHOWN_CHARACTERS]
+    return f"does not fit {error.validator} {error.validator_value!r}"[:SHOWN_CHARACTERS]
 
 
 def _read_object(body: bytes) -> dict[str, Any]:

@@ -111,3 +111,12 @@ def test_asyncapi_examples_are_messages() -> None:
         assert described["examples"]
         for example in described["examples"]:
             assert problems_of(name, example["payload"]) == ""
+
+
+def test_what_is_wrong_with_a_message_names_no_value_of_it() -> None:
+    body = message(b"x", number="Ana Núñez 1979") | {"patient_id": "Ana Núñez"}
+    body["metadata"]["size_bytes"] = {"name": "Ana Núñez"}
+    said = problems_of("document", body)
+    assert "patient_id: does not fit" in said
+    assert "metadata.size_bytes: does not fit" in said
+    assert "Ana" not in said
