@@ -4,8 +4,9 @@
 Stores signed medical records: each is fetched from Odoo, checked (size, hash, type, opens as a
 PDF), put into the document store, and noted. Waiting for the next costs no worker.
 
-* **Reads**: `medical_records_queue` and `medical_records_queue.killed` (connection `rabbitmq_default`), the
-  documents in Odoo (`odoo_documents`), the Variable `clinic_document_stores`
+* **Reads**: `medical_records_queue` and `medical_records_queue.killed` (connection
+  `rabbitmq_default`), the documents in Odoo (`odoo_documents`), the Variable
+  `clinic_document_stores`
 * **Writes**: files in the store of `medical_record` (by default Nextcloud); `documents`,
   `document_events` and the other tables of the documents' ledger (`shared_db`);
   `notification.send`, retries and parked messages (`rabbitmq_default`)

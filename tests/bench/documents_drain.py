@@ -199,7 +199,7 @@ def killed(database: Database, folder: Path, count: int) -> dict[str, Any]:
                 | {"PYTHONPATH": f"{os.environ['PYTHONPATH']}:{ROOT / 'tests'}"},
             )  # fmt: skip
             try:
-                drain.wait(rng.uniform(0.8, 4))
+                drain.wait(rng.uniform(0.7, 2))
             except subprocess.TimeoutExpired:
                 what = rng.choice(["worker", "worker", "broker", "database"])
                 if not cut_off(what, broker, database):
@@ -254,6 +254,7 @@ def main() -> None:
         "celery_worker": celery,
         "plain_pika_consumer": plain,
         "ratio_to_celery": round(drain["per_s"] / celery["per_s"], 3),
+        "celery_to_drain": round(celery["per_s"] / drain["per_s"], 3),
         "ratio_to_plain": round(drain["per_s"] / plain["per_s"], 3),
         "killed": faults,
     }
