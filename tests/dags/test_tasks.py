@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
 
+import clinic_airflow.backup_requests
+import clinic_airflow.backups
 import clinic_airflow.documents
 import clinic_airflow.housekeeping
 import clinic_airflow.inventory
@@ -158,3 +160,41 @@ def test_a_replay_is_reached_by_itself_or_after_approval(dagbag: DagBag) -> None
     assert dag.get_task("approve").downstream_task_ids == {"replay"}
     assert dag.get_task("replay").trigger_rule == "none_failed_min_one_success"
     assert dag.get_task("approve").defaults == ["Reject"]  # nobody answered: no
+
+
+def test_a_backup_takes_its_form_its_run_and_its_message(
+    dagbag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = replaced(monkeypatch, clinic_airflow.backups, "take_backup", {"state": "stored"})
+    call = function_of(dagbag, "backup_odoo", "take")
+    form, run, events = {"kind": "full", "note": ""}, object(), {}
+    assert call(form, run, events) == {"state": "stored"}
+    take.assert_called_once_with(form, run, events)
+
+
+def test_a_backup_that_failed_fails_its_run_though_odoo_is_told(
+    dagbag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = replaced(monkeypatch, clinic_airflow.backup_requests, "tell_odoo", 2)
+    dag = dagbag.dags["backup_odoo"]
+    tell = dag.get_task("tell")
+    assert tell.python_callable() == 2
+    told.assert_called_once_with()
+    # A teardown: it runs whatever became of the backup, and does not decide about the run.
+    assert tell.is_teardown
+    assert not tell.on_failure_fail_dagrun
+    assert tell.upstream_task_ids == {"take"}
+    assert dag.max_active_runs == 1
+    assert dag.get_task("take").execution_timeout.total_seconds() >= 6 * 3600
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("kind", "half"), ("kind", None), ("note", "x" * 201), ("note", 5)]
+)
+def test_a_backup_refuses_a_form_that_means_nothing(
+    dagbag: DagBag, name: str, value: object
+) -> None:
+    param = dagbag.dags["backup_odoo"].params.get_param(name)
+    param.resolve()
+    with pytest.raises(ParamValidationError):
+        param.resolve(value)

@@ -110,7 +110,7 @@ class RowCounter:
                     # The line that is not over yet may become one that begins a table.
                     self._rest = text[text.rfind(b"\n") :]
                     return
-                self._table = match[1].decode()
+                self._table = match[1].decode().rstrip()  # two blanks, without columns
                 self._columns = (match[2] or b"").decode().split(", ")
                 self.tables.setdefault(self._table, 0)
                 text = text[match.end() :]  # begins with the newline after it
