@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from clinic import restore_commands, shared_db_commands
+from clinic import drive_commands, restore_commands, shared_db_commands
 from clinic.backups import commands as backups
 from clinic.demo import commands as demo_commands
 from clinic.documents import commands as documents
@@ -43,6 +43,7 @@ app.command("reconcile")(inventory.reconcile)
 app.add_typer(documents.app, name="documents")
 app.add_typer(backups.app, name="backup")
 app.command("restore")(restore_commands.restore)
+app.add_typer(drive_commands.app, name="drive")
 app.add_typer(demo_commands.app, name="demo")
 app.add_typer(keycloak_commands.app, name="keycloak")
 

@@ -47,6 +47,7 @@ class Emulator:
         api, upload = "/drive/v3", "/upload/drive/v3/files"
         routes = [
             Route("/healthz", self._health),
+            Route("/auth", self._tokens.consent, methods=["GET"]),
             Route("/token", self._guarded(self._tokens.endpoint), methods=["POST"]),
             Route(f"{api}/about", self._call(files.about), methods=["GET"]),
             Route(f"{api}/drives", self._call(files.drives), methods=["GET"]),

@@ -22,6 +22,7 @@ class Config:
     shared_drives: dict[str, str]  # id -> name
     token_ttl_s: int = 3600
     session_ttl_s: int = 7 * 24 * 3600
+    consent_ttl_s: int = 0  # a person's consent does not end
 
     @classmethod
     def read(cls, path: Path) -> Config:
@@ -39,4 +40,5 @@ class Config:
             shared_drives={drive["id"]: drive["name"] for drive in data["shared_drives"]},
             token_ttl_s=int(data.get("token_ttl_s", 3600)),
             session_ttl_s=int(data.get("session_ttl_s", 7 * 24 * 3600)),
+            consent_ttl_s=int(data.get("consent_ttl_s", 0)),
         )

@@ -1,8 +1,8 @@
 """Make an installation's own keys: ``python -m drive_emulator.credentials --url URL DIRECTORY``.
 
 Writes ``config.json`` for the emulator, and what Google would hand a person:
-``service_account.json`` and ``authorized_user.json``. Run again, it keeps all secrets and changes
-only the address.
+``service_account.json``, ``authorized_user.json``, and ``client.json`` of an application. Run
+again, it keeps all secrets and changes only the address.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GIB = 1024**3
 
 
 def make(url: str, directory: Path) -> None:
-    """Write the three files."""
+    """Write the four files."""
     url = url.rstrip("/")
     directory.mkdir(parents=True, exist_ok=True)
     config_file, key_file = directory / "config.json", directory / "service_account.json"
@@ -39,7 +39,15 @@ def make(url: str, directory: Path) -> None:
         "refresh_token": config["oauth"]["refresh_token"],
         "token_uri": f"{url}/token",
     }
+    installed = {
+        "client_id": config["oauth"]["client_id"],
+        "client_secret": config["oauth"]["client_secret"],
+        "auth_uri": f"{url}/auth",
+        "token_uri": f"{url}/token",
+        "redirect_uris": ["http://localhost"],
+    }
     _write(key_file, keyfile)
+    _write(directory / "client.json", {"installed": installed})
     _write(directory / "authorized_user.json", person)
     _write(config_file, config)
 

@@ -1,0 +1,148 @@
+"""Find out what is wrong with the access to Google Drive, one question after the other."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Final
+
+import requests
+
+from clinic.clients.drive_login import DriveLogin
+from clinic.clients.drive_vault import DriveVault
+from clinic.errors import ClinicError
+
+CLOCK_MAY_DIFFER: Final = timedelta(minutes=2)
+"""Google takes a service account's signed request only within some minutes of its time."""
+TEST_CONSENT: Final = timedelta(days=7)
+_NAME: Final = "clinic-drive-check.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The answer to one question."""
+
+    about: str
+    is_good: bool
+    text: str
+
+
+def check_drive(login: DriveLogin, folder: str, now: datetime | None = None) -> Iterator[Finding]:
+    """Ask one question after the other; what needs an earlier answer is not asked without it.
+
+    A small file is stored in `folder`, read back and put into the trash: no other question tells
+    for certain whether the account may write there.
+
+    Args:
+        login: Who logs in.
+        folder: Where files go; it is made if it is not there.
+        now: This machine's time; None is now.
+    """
+    now = now or datetime.now(UTC)
+    clock = _clock(login.endpoint, now)
+    yield clock
+    yield _age(login, now)
+    try:
+        vault = login.vault(folder)
+    except ClinicError as error:
+        yield Finding("key", False, str(error))
+        return
+    with closing(vault):
+        try:
+            yield Finding("login", True, vault.check())
+        except ClinicError as error:
+            late = "" if clock.is_good else " The clock alone can be the reason."
+            yield Finding("login", False, f"{error}{late}")
+            return
+        for about, question in (("space", _space), ("folder", _write)):
+            try:
+                yield question(vault, folder)
+            except ClinicError as error:
+                yield Finding(about, False, str(error))
+
+
+def _clock(endpoint: str, now: datetime) -> Finding:
+    try:
+        answer = requests.get(endpoint, timeout=(10, 30), allow_redirects=False)
+        theirs = parsedate_to_datetime(answer.headers["Date"])
+    except (requests.RequestException, KeyError, ValueError, TypeError) as error:
+        return Finding(
+            "clock",
+            False,
+            f"{endpoint} says no time ({type(error).__name__}). Is it reachable from here, and its "
+            "certificate trusted (REQUESTS_CA_BUNDLE)?",
+        )
+    apart = now - theirs
+    if abs(apart) <= CLOCK_MAY_DIFFER:
+        return Finding("clock", True, f"{abs(apart).total_seconds():.0f} s from Drive's")
+    which = "ahead of" if apart > timedelta(0) else "behind"
+    return Finding(
+        "clock",
+        False,
+        f"this machine's clock is {abs(apart).total_seconds() / 60:.0f} min {which} Drive's. "
+        "Google refuses keys that are signed so, and backups get wrong names: turn time "
+        "synchronisation on (`timedatectl set-ntp true`).",
+    )
+
+
+def _age(login: DriveLogin, now: datetime) -> Finding:
+    """Say whose key it is, how old, and when it ends, as far as the key file tells."""
+    kind = login.key.get("type")
+    if kind == "service_account":
+        whose = login.key.get("client_email", "?")
+        for_whom = f", on behalf of {login.delegate}" if login.delegate else ""
+        return Finding("key", True, f"of the service account {whose}{for_whom}; it does not end")
+    if kind != "authorized_user":
+        return Finding("key", False, "it is neither a service account's nor an authorised user's")
+    since, until = login.key.get("consent_at"), login.key.get("consent_ends_at")
+    if until and (ends_at := datetime.fromisoformat(until)) - now < TEST_CONSENT:
+        return Finding(
+            "key",
+            False,
+            f"the person's consent ends at {ends_at:%Y-%m-%d %H:%M} UTC, for the app is in state "
+            "'testing': publish it (Google console, OAuth consent screen), then `clinic drive "
+            "authorize` again",
+        )
+    if not since:
+        return Finding("key", True, "a person's consent; the file does not say how old it is")
+    days = (now - datetime.fromisoformat(since)) / timedelta(days=1)
+    return Finding("key", True, f"a person's consent, {days:.0f} days old; no end is known")
+
+
+def _space(vault: DriveVault, _folder: str) -> Finding:
+    space = vault.space()
+    used = f"{space.used_bytes / 1000**3:.2f} GB used"
+    if space.limit_bytes is None:
+        return Finding("space", True, f"{used}; Drive names no limit (a shared drive has none)")
+    left = space.limit_bytes - space.used_bytes
+    text = f"{used}, {left / 1000**3:.2f} GB left of {space.limit_bytes / 1000**3:.2f} GB"
+    return Finding("space", left > 0, text)
+
+
+def _write(vault: DriveVault, folder: str) -> Finding:
+    content = f"clinic drive check, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode()
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / _NAME
+        path.write_bytes(content)
+        stored = vault.upload(
+            path,
+            name=_NAME,
+            folders=(),
+            sha256=hashlib.sha256(content).hexdigest(),
+            content_type="text/plain",
+            properties={},
+            reserved_id=vault.reserve(),
+        )
+    try:
+        is_same = vault.read(stored.file_id, 1000) == content
+    finally:
+        vault.trash(stored.file_id)
+    return Finding(
+        "folder", is_same, f"a small file was stored in {folder}, read back, put into the trash"
+    )
