@@ -30,6 +30,7 @@ from clinic.backups.keys import DrillKeys, new_pair
 from clinic.backups.model import BackupKind
 from clinic.backups.request import Request
 from clinic.backups.take import Take
+from clinic.backups.unpack import parse_identity
 from clinic.clients.backups_db import BackupsDb
 from clinic.clients.drive_vault import DriveVault
 from clinic.clients.odoo_dump_postgres import PostgresDumpSource
@@ -276,7 +277,7 @@ def restorable(rig: BackupRig, folder: Path) -> dict[str, Any]:
         vault.download(
             row["file_id"], archive, size_bytes=row["size_bytes"], sha256=row["encrypted_sha256"]
         )
-    identity = pyrage.x25519.Identity.from_str((folder / "identity.txt").read_text())
+    identity = parse_identity((folder / "identity.txt").read_text())
     pyrage.decrypt_file(str(archive), str(plain), [identity])
     assert plain.stat().st_size == told["size_bytes"]
     with plain.open("rb") as content:
