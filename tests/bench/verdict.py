@@ -24,6 +24,8 @@ GOALS: list[tuple[str, str, tuple[str, ...], float]] = [
     ("documents lost under kill -9", "documents", ("killed", "lost"), 0),
     ("documents stored twice", "documents", ("killed", "stored_twice"), 0),
     ("documents told twice", "documents", ("killed", "told_twice"), 0),
+    ("backup beside the script, ratio", "backups", ("ratio", "median"), 1.10),
+    ("memory of a backup, MiB", "backups", ("backup", "peak_rss_mib"), 200),
 ]
 
 

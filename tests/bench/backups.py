@@ -1,0 +1,185 @@
+"""How long a backup takes and how much memory, beside the shell script that one would write.
+
+Writes build/bench/backups.json. Both dump the same database with two jobs and the same compression,
+pack the same files, encrypt for the same key with the same library and upload to the same Drive
+emulator, in turns, each in processes of its own. The script checks nothing: a backup also counts
+every table's rows, reads the dump back, compares each file with its hash, counts three sums, and
+compares what arrived. Drive takes no upload of unknown size, so that the script writes a file, too.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from clinic.clients import pg_tools  # noqa: E402
+from support.backups import BackupRig, backup_rig, fill_filestore, odoo_copy  # noqa: E402
+from support.drive import Drive, running_drive  # noqa: E402
+from support.shared_db import created, migrated  # noqa: E402
+
+MIB = 1024**2
+FILE_BYTES = MIB // 4
+ROW_BYTES = 240
+ENCRYPT = """\
+import pyrage, sys
+key = pyrage.x25519.Recipient.from_str(sys.argv[1])
+pyrage.encrypt_io(sys.stdin.buffer, sys.stdout.buffer, [key])
+"""
+SCRIPT = """\
+set -euo pipefail
+pg_dump --format=directory --jobs=2 --compress=zstd:3 --file="$WORK/database"
+tar --create --directory "$WORK" database --directory "$FILESTORE" . |
+    "$PYTHON" -c "$ENCRYPT" "$RECIPIENT" >"$WORK/archive"
+session=$(curl --silent --fail --cacert "$CA" --output /dev/null --write-out '%header{location}' \\
+    --header "Authorization: Bearer $TOKEN" --header 'Content-Type: application/json' \\
+    --data "{\\"name\\": \\"plain\\", \\"parents\\": [\\"$DRIVE_ID\\"]}" \\
+    "$DRIVE/upload/drive/v3/files?uploadType=resumable&supportsAllDrives=true")
+curl --silent --fail --cacert "$CA" --output /dev/null --upload-file "$WORK/archive" "$session"
+"""
+
+
+def fill(rig: BackupRig, table_mib: int, files_mib: int) -> None:
+    """Add a table of so many MiB that compress like names and numbers do, and scans that do not."""
+    with psycopg.connect(rig.odoo_url) as odoo:
+        odoo.execute(
+            "CREATE TABLE bench_lines AS SELECT n AS id, md5(n::text) AS reference,"
+            " repeat('Paracetamol 500 mg ' || (n %% 977), 6) AS name, n * 1.21 AS price,"
+            " now() - n * interval '1 second' AS at FROM generate_series(1, %s) AS n",
+            [table_mib * MIB // ROW_BYTES],
+        )
+    rng = random.Random(1)
+    for _ in range(files_mib * MIB // FILE_BYTES // 100):
+        contents = [rng.randbytes(FILE_BYTES) for _ in range(100)]
+        fill_filestore(rig.odoo_url, Path(rig.filestore), contents)
+
+
+def ours(rig: BackupRig) -> dict[str, Any]:
+    """Take a backup in a process of its own."""
+    rig = rig.new()
+    started = time.monotonic()
+    process = rig.start()
+    said, _ = process.communicate(timeout=1800)
+    took_s = time.monotonic() - started
+    told: dict[str, Any] = json.loads(said)
+    if process.returncode:
+        raise RuntimeError(said)
+    return {"wall_s": took_s, "peak_rss_bytes": told["peak_rss_bytes"], "bytes": told["size_bytes"]}
+
+
+def plain(rig: BackupRig, drive: Drive, folder: Path) -> dict[str, Any]:
+    """Run the script."""
+    credentials = drive.service_account()
+    with closing(drive.session(credentials)) as session:
+        session.get(f"{drive.url}/drive/v3/about?fields=user", timeout=30).raise_for_status()
+    work = Path(tempfile.mkdtemp(dir=folder))
+    environment = pg_tools.environment(rig.odoo_url) | {
+        "WORK": str(work),
+        "FILESTORE": rig.filestore,
+        "PYTHON": sys.executable,
+        "ENCRYPT": ENCRYPT,
+        "RECIPIENT": rig.recipient,
+        "CA": str(drive.ca_file),
+        "TOKEN": credentials.token,
+        "DRIVE": drive.url,
+        "DRIVE_ID": drive.drive_id,
+    }
+    started = time.monotonic()
+    subprocess.run(["bash", "-c", SCRIPT], env=environment, check=True, timeout=1800)
+    took_s = time.monotonic() - started
+    size_bytes = (work / "archive").stat().st_size
+    shutil.rmtree(work)
+    return {"wall_s": took_s, "bytes": size_bytes}
+
+
+def empty(rig: BackupRig, drive: Drive) -> None:
+    """Have room for the next."""
+    with closing(drive.session()) as session:
+        arguments = {"supportsAllDrives": "true", "includeItemsFromAllDrives": "true"}
+        query = arguments | {"q": "mimeType != 'application/vnd.google-apps.folder'"}
+        found = session.get(f"{drive.url}/drive/v3/files", params=query, timeout=60)
+        found.raise_for_status()
+        for file in found.json()["files"]:
+            session.delete(
+                f"{drive.url}/drive/v3/files/{file['id']}",
+                params={"supportsAllDrives": "true"},
+                timeout=60,
+            ).raise_for_status()
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return what repeated runs came to."""
+    return {
+        "median": round(statistics.median(values), 2),
+        "least": round(min(values), 2),
+        "most": round(max(values), 2),
+    }
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table-mib", type=int, default=1024)
+    parser.add_argument("--files-mib", type=int, default=1024)
+    parser.add_argument("--runs", type=int, default=3)
+    chosen = parser.parse_args()
+    state = Path(os.environ["CLINIC_STATE"])
+    with (
+        tempfile.TemporaryDirectory(dir=state, prefix="bench-backups-") as name,
+        migrated() as database,
+        created(database.name) as shared,
+    ):
+        folder = Path(name)
+        (folder / "drive").mkdir()
+        with (
+            running_drive(folder / "drive") as drive,
+            odoo_copy(folder) as odoo,
+            backup_rig(folder, odoo, drive, shared.sync_url) as found,
+        ):
+            # As in Airflow: chunks of 32 MiB.
+            rig = replace(found, chunk_bytes=32 * MIB, patience_s=300)
+            fill(rig, chosen.table_mib, chosen.files_mib)
+            with psycopg.connect(rig.odoo_url) as connection:
+                sizes = connection.execute("SELECT pg_database_size('odoo')").fetchone()
+            plains, owns = [], []
+            for _ in range(chosen.runs):
+                plains.append(plain(rig, drive, folder))
+                empty(rig, drive)
+                owns.append(ours(rig))
+                empty(rig, drive)
+    pairs = [own["wall_s"] / other["wall_s"] for own, other in zip(owns, plains, strict=True)]
+    result = {
+        "cores": os.cpu_count(),
+        "load_after": round(os.getloadavg()[0], 1),
+        "database_bytes": sizes[0] if sizes else None,
+        "filestore_bytes": chosen.files_mib * MIB,
+        "archive_bytes": owns[0]["bytes"],
+        "script": {"wall_s": spread([one["wall_s"] for one in plains])},
+        "backup": {
+            "wall_s": spread([one["wall_s"] for one in owns]),
+            "peak_rss_mib": round(max(one["peak_rss_bytes"] for one in owns) / MIB, 1),
+        },
+        "ratio": spread(pairs),
+    }
+    out = ROOT / "build" / "bench" / "backups.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
