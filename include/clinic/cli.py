@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from clinic import drive_commands, restore_commands, shared_db_commands
+from clinic.alerts import commands as alerts
 from clinic.backups import commands as backups
 from clinic.demo import commands as demo_commands
 from clinic.documents import commands as documents
@@ -41,6 +42,7 @@ app.add_typer(shared_db_commands.app, name="db")
 app.command("sync")(inventory.sync)
 app.command("reconcile")(inventory.reconcile)
 app.add_typer(documents.app, name="documents")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(backups.app, name="backup")
 app.command("restore")(restore_commands.restore)
 app.add_typer(drive_commands.app, name="drive")

@@ -30,7 +30,7 @@ Api = Annotated[str, typer.Option(envvar="DRIVE_API_URL", help="Address of Drive
 Connection = Annotated[
     str | None,
     typer.Option(
-        envvar="DRIVE_CONNECTION",
+        envvar="AIRFLOW_CONN_GOOGLE_CLOUD_DRIVE",
         help="Instead of all these: the connection as Airflow exports it (JSON).",
         show_envvar=True,
         show_default=False,

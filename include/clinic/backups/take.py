@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
@@ -102,8 +102,21 @@ class Take:
         self._root = spool
         self._drill_keys = drill_keys
 
-    def run(self, backup_id: UUID, request: Request, run_id: str = "") -> dict[str, Any]:
+    def run(
+        self,
+        backup_id: UUID,
+        request: Request,
+        run_id: str = "",
+        *,
+        on_begun: Callable[[], None] | None = None,
+    ) -> dict[str, Any]:
         """Take a backup, or go on with one; done again it changes nothing.
+
+        Args:
+            backup_id: What it is known by.
+            request: What is asked for.
+            run_id: The run of the DAG.
+            on_begun: Called once the ledger has it as under way; raises nothing.
 
         Returns:
             What is stored where; nothing secret.
@@ -124,6 +137,8 @@ class Take:
         if not is_new:
             log.info("backup %s is stored already", backup_id)
             return self._outcome(backup_id)
+        if on_begun is not None:
+            on_begun()
         try:
             self._sweep(backup_id)
             with opened(self._root, backup_id) as spool:
