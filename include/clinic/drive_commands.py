@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -58,6 +59,8 @@ def check(
             "Checking Google Drive: --key-file is missing, the file that Google, or `clinic drive "
             "authorize`, handed out."
         )
+    if login.endpoint != GOOGLE and (ca_file := os.environ.get("CA_FILE")):
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", ca_file)  # the stand-in's authority
     console = Console(soft_wrap=True)
     is_good = True
     for finding in check_drive(login, folder):

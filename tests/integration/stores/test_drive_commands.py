@@ -242,6 +242,8 @@ def test_the_command_takes_an_airflow_connection(drive: Drive) -> None:
         "api_endpoint": drive.url,
     }  # fmt: skip
     connection = json.dumps({"conn_type": "clinic_drive", "extra": extra})
-    result = CliRunner().invoke(app, ["drive", "check"], env={"DRIVE_CONNECTION": connection})
+    result = CliRunner().invoke(
+        app, ["drive", "check"], env={"AIRFLOW_CONN_GOOGLE_CLOUD_DRIVE": connection}
+    )
     assert result.exit_code == 0, result.output
     assert "PRIVATE KEY" not in result.output
