@@ -60,7 +60,7 @@ def check(
             "authorize`, handed out."
         )
     if login.endpoint != GOOGLE and (ca_file := os.environ.get("CA_FILE")):
-        os.environ.setdefault("REQUESTS_CA_BUNDLE", ca_file)  # the stand-in's authority
+        os.environ["REQUESTS_CA_BUNDLE"] = ca_file  # the stand-in's authority, no public one
     console = Console(soft_wrap=True)
     is_good = True
     for finding in check_drive(login, folder):

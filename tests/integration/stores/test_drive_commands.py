@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import requests
-from clinic.cli import app
 from clinic.clients.drive_check import check_drive
 from clinic.clients.drive_consent import authorize
 from clinic.clients.drive_login import DriveLogin
+from clinic.drive_commands import app
 from clinic.errors import PermanentError, TransientError
 from support.drive import SCOPE, Drive, running_drive
 from typer.testing import CliRunner
@@ -150,7 +150,7 @@ def test_the_command_prints_the_address_and_no_secret(
     drive: Drive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, sink = drive.directory / "client.json", tmp_path / "key.json"
-    result = CliRunner().invoke(app, ["drive", "authorize", str(client), str(sink), "--wait-s=1"])
+    result = CliRunner().invoke(app, ["authorize", str(client), str(sink), "--wait-s=1"])
     assert f"\n{drive.url}/auth?response_type=code&client_id=" in result.output
     assert isinstance(result.exception, TransientError)
     assert drive.config["oauth"]["client_secret"] not in result.output
@@ -223,15 +223,23 @@ def test_nothing_listens(drive: Drive) -> None:
     assert "The clock alone can be the reason" in found["login"]
 
 
+def env_of(drive: Drive) -> dict[str, str]:
+    return {
+        "CA_FILE": str(drive.ca_file), "REQUESTS_CA_BUNDLE": str(drive.ca_file),
+        "DRIVE_SHARED_DRIVE_ID": "", "DRIVE_KEYFILE": "", "DRIVE_API_URL": "",
+    }  # fmt: skip
+
+
 def test_the_command_marks_what_is_wrong(drive: Drive) -> None:
-    options = ["drive", "check", f"--key-file={drive.keyfile}", f"--api={drive.url}"]
-    good = CliRunner().invoke(app, [*options, f"--drive-id={drive.drive_id}"])
+    options = ["check", f"--key-file={drive.keyfile}", f"--api={drive.url}"]
+    env = env_of(drive)
+    good = CliRunner(env=env).invoke(app, [*options, f"--drive-id={drive.drive_id}"])
     assert good.exit_code == 0, good.output
     assert good.output.count("ok ") == 5
-    wrong = CliRunner().invoke(app, options)
+    wrong = CliRunner(env=env).invoke(app, options)
     assert "NO login" in wrong.output
     assert isinstance(wrong.exception, PermanentError)
-    delegated = CliRunner().invoke(app, [*options, "--delegate=jefa@clinica.example"])
+    delegated = CliRunner(env=env).invoke(app, [*options, "--delegate=jefa@clinica.example"])
     assert "on behalf of jefa@clinica.example" in delegated.output
     assert delegated.exit_code == 0
 
@@ -243,7 +251,7 @@ def test_the_command_takes_an_airflow_connection(drive: Drive) -> None:
     }  # fmt: skip
     connection = json.dumps({"conn_type": "clinic_drive", "extra": extra})
     result = CliRunner().invoke(
-        app, ["drive", "check"], env={"AIRFLOW_CONN_GOOGLE_CLOUD_DRIVE": connection}
+        app, ["check"], env=env_of(drive) | {"AIRFLOW_CONN_GOOGLE_CLOUD_DRIVE": connection}
     )
     assert result.exit_code == 0, result.output
     assert "PRIVATE KEY" not in result.output
