@@ -202,9 +202,10 @@ def killed(database: Database, folder: Path, count: int) -> dict[str, Any]:
                 env=os.environ
                 | {"PYTHONPATH": f"{os.environ['PYTHONPATH']}:{ROOT / 'tests'}"},
             )  # fmt: skip
-            try:
-                drain.wait(rng.uniform(0.7, 2))
-            except subprocess.TimeoutExpired:
+            goal = before + stored + rng.randint(50, 400)
+            while drain.poll() is None and stored_documents() < goal:
+                time.sleep(0.02)
+            if drain.poll() is None:
                 what = rng.choice(["worker", "worker", "broker", "database"])
                 if not cut_off(what, broker, database):
                     what = "worker"
