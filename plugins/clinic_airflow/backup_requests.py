@@ -11,6 +11,7 @@ from clinic.backups.model import BackupKind
 from clinic.backups.request import SCHEDULE, Request, read_messages
 from clinic.backups.tell import tell_odoo as use_case
 from clinic.clients.backups_db import BackupsDb
+from clinic.errors import ClinicError
 
 from clinic_airflow.assets import BACKUP_REQUESTS
 from clinic_airflow.hooks.odoo import OdooHook
@@ -40,6 +41,14 @@ def request_of(params: Mapping[str, Any], dag_run: Any, events: Any) -> Request:
         note=params["note"] or "",
         requested_by=person or "airflow",
     )
+
+
+def say_that_it_began() -> None:
+    """Let Odoo's list show a backup that is under way; one that cannot be told is told later."""
+    try:
+        tell_odoo()
+    except ClinicError as error:
+        log.warning("the backup goes on, and Odoo is told at its end: %s", error)
 
 
 def tell_odoo() -> int:

@@ -18,7 +18,7 @@ from clinic.clients.backups_db import BackupsDb
 from clinic.errors import PermanentError
 from psycopg.conninfo import make_conninfo
 
-from clinic_airflow.backup_requests import request_of
+from clinic_airflow.backup_requests import request_of, say_that_it_began
 from clinic_airflow.hooks.drive import DriveHook
 from clinic_airflow.hooks.shared_db import SharedDbHook
 
@@ -55,7 +55,9 @@ def take_backup(params: Mapping[str, Any], dag_run: Any, events: Any) -> dict[st
         closing(vault(chosen)) as store,
     ):
         take = Take(ledger, source(chosen), store, chosen.recipients, spool_folder(), drill_keys())
-        return take.run(backup_id_of(dag_run.run_id), request, dag_run.run_id)
+        return take.run(
+            backup_id_of(dag_run.run_id), request, dag_run.run_id, on_begun=say_that_it_began
+        )
 
 
 def backup_id_of(run_id: str) -> uuid.UUID:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -158,6 +157,10 @@ class Take:
         return {"backup_id": str(backup_id)} | {key: row.get(key) for key in told}
 
     def _steps(self, spool: Spool, backup_id: UUID, request: Request) -> None:
+        if not spool.is_of_this_boot and not self._is_there(spool.journal.manifest_id):
+            log.info("the machine was started anew meanwhile: beginning from the beginning")
+            self._trash(spool.journal)
+            spool.begin_anew()
         if spool.journal.stage is Stage.BEGUN:
             self._dump(spool, backup_id, request)
         if spool.journal.stage is Stage.DUMPED:
@@ -172,6 +175,12 @@ class Take:
             self._upload_manifest(spool)
         self._keep(spool.journal)
         spool.remove()
+
+    def _trash(self, journal: Journal) -> None:
+        """Take back what was uploaded of a backup that will not be one."""
+        for file_id in (journal.manifest_id, journal.archive_id):
+            if file_id is not None:
+                self._vault.trash(file_id)
 
     def _is_there(self, file_id: str | None) -> bool:
         """Whether what an earlier try uploaded is still there: much may have happened since."""
@@ -195,8 +204,6 @@ class Take:
                 len(contents.filestore.missing),
                 ", ".join(contents.filestore.missing[:3]),
             )
-        with spool.names.open("rb") as names:
-            os.fsync(names.fileno())  # pg_dump has done it for what it wrote
         spool.journal = Journal(stage=Stage.DUMPED, dump_folder=folder.name, contents=contents)
         spool.write()
 
@@ -308,9 +315,7 @@ class Take:
                 ):
                     self._keep(journal)  # it was killed two moments before
                 else:
-                    for file_id in (journal.manifest_id, journal.archive_id):
-                        if file_id is not None:
-                            self._vault.trash(file_id)
+                    self._trash(journal)
                 log.info("swept what an earlier run left: %s", spool.folder.name)
                 spool.remove()
 
