@@ -48,7 +48,7 @@ def write_archive(
     file: Callable[[str], Path],
     taken_at: datetime,
 ) -> Sums:
-    """Write the archive, whole on disk when it returns.
+    """Write the archive.
 
     Args:
         sink: Where to; what is there is overwritten.
@@ -78,8 +78,6 @@ def write_archive(
             encrypted = _Writer(target)
             with io.BufferedWriter(encrypted, _BLOCK) as writer:
                 pyrage.encrypt_io(io.BufferedReader(plain, _BLOCK), writer, keys)
-                writer.flush()
-                os.fsync(target.fileno())
     except (OSError, pyrage.EncryptError, ClinicError) as error:
         # Through the cipher an error comes as another: the first one is what happened.
         first = plain.error or encrypted.error or error

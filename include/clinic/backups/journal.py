@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clinic.backups.model import Contents, Manifest
 from clinic.errors import TransientError
 
 _JOURNAL: Final = "journal.json"
 _LOCK: Final = "lock"
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Stage(StrEnum):
@@ -40,6 +41,8 @@ class Journal(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    boot_id: str = Field(default_factory=lambda: _BOOT_ID.read_text().strip())
+    """Since when this machine runs. What was written before a power cut may not be on disk."""
     stage: Stage = Stage.BEGUN
     dump_folder: str | None = None
     contents: Contents | None = None
@@ -69,6 +72,14 @@ class Spool:
     def write(self) -> None:
         """Keep the journal: the old one or the new one is on disk, whatever happens."""
         replace_durably(self.folder / _JOURNAL, self.journal.model_dump_json().encode())
+
+    @property
+    def is_of_this_boot(self) -> bool:
+        """Whether dump and archive are as they were left: a kill keeps them, a power cut may not.
+
+        So nobody has to wait until gigabytes are on disk that are removed a minute later.
+        """
+        return self.journal.boot_id == Journal().boot_id
 
     def begin_anew(self) -> None:
         """Throw away what there is: half a dump, or what belongs to one."""

@@ -179,6 +179,7 @@ class PostgresDumpSource:
             "--compress=zstd:3",
             f"--snapshot={snapshot}",
             "--lock-wait-timeout=60s",
+            "--no-sync",  # see Spool.is_of_this_boot
             "--no-password",
             f"--file={folder}",
         ]

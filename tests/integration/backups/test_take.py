@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 import threading
 import time
 from contextlib import closing
@@ -294,6 +295,28 @@ def test_a_clock_that_is_set_back_makes_no_two_backups_one(rig: BackupRig, tmp_p
     # The drill will open the newest by its snapshot's time, and has the key of that one.
     assert DrillKeys(Path(rig.keys)).identity(third.id) is not None
     assert DrillKeys(Path(rig.keys)).identity(first.id) is None
+
+
+@pytest.mark.parametrize("step", ["dumped", "encrypted", "uploaded", "manifest_uploaded"])
+def test_after_a_power_cut_nothing_on_disk_is_believed(
+    rig: BackupRig, step: str, tmp_path: Path
+) -> None:
+    process = rig.start(step)
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    file = rig.spool_folder / "journal.json"
+    journal = json.loads(file.read_text())
+    journal["boot_id"] = "the boot before"
+    file.write_text(json.dumps(journal))
+    for half in rig.spool_folder.rglob("*"):  # what had not reached the disk
+        if half.is_file() and half.name not in {"journal.json", "lock"}:
+            half.write_bytes(b"")
+
+    rig.take()
+
+    restorable(rig, tmp_path)
+    with closing(rig.vault()) as vault:
+        assert len(vault.files()) == 2
 
 
 def test_memory_stays_small_whatever_the_size(rig: BackupRig, tmp_path: Path) -> None:
