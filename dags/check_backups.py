@@ -31,11 +31,11 @@ from clinic_airflow.defaults import DEFAULT_ARGS, Tag
 )
 def check_backups():
     @task
-    def check():
+    def check(prev_start_date_success):
         """Return the keys of what is wrong."""
         from clinic_airflow import retention
 
-        return retention.check_backups()
+        return retention.check_backups(prev_start_date_success)
 
     check()
 

@@ -51,8 +51,12 @@ def expire(params: Mapping[str, Any], dag_run: Any) -> dict[str, Any]:
     return {"dry_run": dry_run, **outcome.as_dict()}
 
 
-def check_backups() -> list[str]:
+def check_backups(last_success: datetime | None) -> list[str]:
     """Make an alert of everything that is wrong with the backups; return the alerts' keys.
+
+    Args:
+        last_success: When the last good check began. Without one the installation is new, and that
+            there is no backup yet is no news.
 
     Raises:
         TransientError: The database failed, or the vault is out of reach for now; what is known
@@ -61,7 +65,7 @@ def check_backups() -> list[str]:
     """
     chosen = backups.settings()
     now = datetime.now(UTC)
-    known = _known(chosen)
+    known = _known(chosen, is_first=last_success is None)
     trouble: ClinicError | None = None
     in_vault: list[check.Breach] | None = None
     try:
@@ -86,20 +90,23 @@ def check_backups() -> list[str]:
     return [breach.key for breach in found]
 
 
-def _known(chosen: BackupSettings) -> check.Known:
+def _known(chosen: BackupSettings, *, is_first: bool) -> check.Known:
     if chosen.source == "http":
         database = BaseHook.get_connection(backups.MANAGER).schema
     else:
         _, database = backups.odoo_database()
     with closing(BackupsDb(SharedDbHook().conninfo())) as memory:
         newest = memory.newest_stored(database, BackupKind.FULL)
+        stored = memory.stored()
+        is_begun = any(row["state"] == "running" for row in memory.recent(1))
         return check.Known(
             database=database,
-            stored=memory.stored(),
+            stored=stored,
             drills=memory.drills(20),
             untold=memory.untold(1000),
             has_drill_key=newest is None
             or backups.drill_keys().identity(newest["backup_id"]) is not None,
+            is_new=not stored and (is_first or is_begun),
         )
 
 

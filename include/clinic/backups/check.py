@@ -48,6 +48,7 @@ class Known:
         drills: The last drills, the newest first.
         untold: Rows of backups that Odoo was not told of.
         has_drill_key: Whether the newest full backup can be opened by the drill.
+        is_new: Whether the first backup of a new installation is only on its way.
     """
 
     database: str
@@ -55,6 +56,7 @@ class Known:
     drills: Sequence[Row]
     untold: Sequence[Row]
     has_drill_key: bool
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def known_breaches(known: Known, settings: BackupSettings, now: datetime) -> lis
     """Return what is wrong as far as this machine knows."""
     newest = _newest_full(known.stored, known.database, now)
     found = [
-        _age(newest, settings.rpo_h, now),
+        None if newest is None and known.is_new else _age(newest, settings.rpo_h, now),
         *_drills(known, settings, now),
         _restore_time(known.drills, settings.rto_h),
         _untold(known.untold, now),

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 from clinic.backups.keys import DrillKeys
@@ -115,19 +116,28 @@ def drilled(keeper: Keeper, row: dict[str, Any], tmp_path: Path) -> None:
 def test_a_breach_is_an_alert_until_it_is_mended(
     keeper: Keeper, database: Database, tmp_path: Path
 ) -> None:
-    assert retention.check_backups() == ["backups/rpo"]
+    assert retention.check_backups(NOW) == ["backups/rpo"]
     assert open_alerts(database) == ["backups/rpo"]
     row = keeper.keep(NOW - timedelta(hours=3))
     drilled(keeper, row, tmp_path)
-    assert retention.check_backups() == []
+    assert retention.check_backups(NOW) == []
     assert open_alerts(database) == []
     keeper.change(row["file_id"], trashed=True)
     # The only full backup is not there: it is as if there were none.
-    assert retention.check_backups() == ["backups/rpo", "backups/gone"]
+    assert retention.check_backups(NOW) == ["backups/rpo", "backups/gone"]
     assert open_alerts(database) == ["backups/gone", "backups/rpo"]
     keeper.change(row["file_id"], trashed=False)
-    assert retention.check_backups() == []
+    assert retention.check_backups(NOW) == []
     assert open_alerts(database) == []
+
+
+def test_a_new_installations_first_backup_is_waited_for(keeper: Keeper, database: Database) -> None:
+    assert retention.check_backups(None) == []
+    backup_id = uuid4()
+    keeper.db.begin(backup_id, database="odoo", kind=BackupKind.FULL, requested_by="schedule")
+    assert retention.check_backups(NOW) == []
+    keeper.db.failed(backup_id, "the disk is full")
+    assert retention.check_backups(NOW) == ["backups/rpo"]
 
 
 def test_while_drive_is_away_what_is_open_about_it_stays_open(
@@ -136,10 +146,10 @@ def test_while_drive_is_away_what_is_open_about_it_stays_open(
     row = keeper.keep(NOW - timedelta(hours=3))
     drilled(keeper, row, tmp_path)
     keeper.upload(None, NOW, BackupKind.FULL, "notas.txt", b"a person's")
-    assert retention.check_backups() == ["backups/strangers"]
+    assert retention.check_backups(NOW) == ["backups/strangers"]
     keeper.drive.fault(path="/drive/v3/about", kind="status", status=503)
     with pytest.raises(TransientError, match="HTTP 503"):
-        retention.check_backups()
+        retention.check_backups(NOW)
     assert open_alerts(database) == ["backups/strangers"]
 
 
@@ -159,10 +169,10 @@ def test_a_refused_account_is_an_alert_that_says_why(
 ) -> None:
     drilled(keeper, keeper.keep(NOW - timedelta(hours=3)), tmp_path)
     keeper.drive.fault(times=9, kind="status", **fault)
-    assert retention.check_backups() == ["backups/vault-refused"]
+    assert retention.check_backups(NOW) == ["backups/vault-refused"]
     (row,) = database.query("SELECT detail FROM alerts WHERE resolved_at IS NULL")
     assert "clinic drive check" in row["detail"]
     assert said in row["detail"]
     keeper.drive.reset()
-    assert retention.check_backups() == []
+    assert retention.check_backups(NOW) == []
     assert open_alerts(database) == []

@@ -96,6 +96,11 @@ def test_the_age_of_the_last_full_backup(stored: list[dict[str, Any]], is_breach
         assert "backup_odoo" in found[0].detail
 
 
+def test_a_new_installations_first_backup_is_waited_for() -> None:
+    assert known(stored=[], drills=[], is_new=True) == []
+    assert keys(known(stored=[row(27 * HOUR)], drills=[drill(DAY)], is_new=True)) == ["backups/rpo"]
+
+
 @pytest.mark.parametrize(
     ("drills", "expected"),
     [
