@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 from clinic.alerts.model import Alert, Severity
-from clinic.clients.alerts_db import AlertsDb
 from clinic.cli import main
+from clinic.clients.alerts_db import AlertsDb
 from support.shared_db import Database
 
 
