@@ -100,7 +100,8 @@ def _hold(
     # What a killed try left has been neutralised, perhaps, and differs by that.
     databases.drop(restore.scratch)
     restore.load_all()
-    outcome.comparison = restore.compare()
+    with restore.step("compare", "comparing every table and file with the manifest"):
+        outcome.comparison = restore.compare()
     if outcome.comparison.differences:
         return
     restore.neutralise()

@@ -147,7 +147,9 @@ class OdooProgram:
 
     def _settings(self, database: str) -> list[str]:
         return [
-            *("-d", database, f"--db-filter=^{database}$"),
+            # Without a filter it takes the database it is given, and looks for no others: among
+            # them it would not find this one, which is hidden from the Odoo that is in use.
+            *("-d", database, "--db-filter="),
             *(f"--data-dir={self._data}", "--logfile="),
         ]
 
