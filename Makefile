@@ -9,10 +9,11 @@ TEST_STATE := $(CURDIR)/.state-test
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## start everything, load real data, and watch documents and a stock change travel; leaves it running
+demo: ## start everything, load real data, watch documents and a stock change travel, and restore a backup; leaves it running
 	@stack/ctl up
 	@$(BOX) clinic demo load
 	@$(BOX) clinic demo documents
+	@$(BOX) clinic demo backups
 	@$(BOX) clinic demo show
 
 test: ## run every test, on servers of their own that are stopped afterwards

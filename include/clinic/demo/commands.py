@@ -18,8 +18,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 
+from clinic.clients.backups_db import BackupsDb
 from clinic.clients.broker_queue import BrokerQueue
 from clinic.clients.odoo_rpc import OdooRpc
+from clinic.demo.airflow_api import AirflowApi
+from clinic.demo.backups import show_backups
 from clinic.demo.catalogue import fetch_wheel, read_catalogue
 from clinic.demo.clinic import DEMO_SEED, invent_clinic
 from clinic.demo.day import plan_day
@@ -136,6 +139,24 @@ def documents() -> None:
                     )
                 ),
                 broker,
+                _console,
+            )
+
+
+@app.command()
+def backups() -> None:
+    """Back Odoo up, look for the backup in Drive and in Odoo, and restore it as a drill."""
+    with _reported():
+        environment = _environment()
+        with (
+            AirflowApi(environment) as airflow,
+            closing(BackupsDb(_needed(environment, "SHARED_DB_SYNC_URL"))) as ledger,
+        ):
+            show_backups(
+                airflow,
+                ledger,
+                OdooRpc.from_environment(environment),
+                _needed(environment, "CA_FILE"),
                 _console,
             )
 
