@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from clinic_airflow.docs import REFERENCE, render
+from clinic_airflow.failures import report_failure
 
 ROOT = Path(__file__).parents[2]
 DAGS_DIR = ROOT / "dags"
@@ -46,6 +47,7 @@ def test_house_rules(dagbag: DagBag, path: Path) -> None:
         assert a_task.retries > 0, a_task.task_id
         assert a_task.execution_timeout, a_task.task_id
         assert a_task.retry_policy is not None, a_task.task_id
+        assert report_failure in a_task.on_failure_callback, a_task.task_id
     assert len(path.read_text().splitlines()) <= 80, "move logic to include/clinic"
 
 

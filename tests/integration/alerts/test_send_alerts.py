@@ -3,8 +3,10 @@
 from datetime import timedelta
 
 import psycopg
+from clinic.alerts.model import Severity
+from clinic.backups.check import Breach
 from clinic.errors import TransientError
-from clinic_airflow import failures
+from clinic_airflow import alerts, failures
 from support.alerting import EMAILS, House
 
 ODOO_DOWN = TransientError(
@@ -134,3 +136,26 @@ def test_a_dag_that_was_taken_away_is_no_longer_waited_for(house: House) -> None
         connection.execute("UPDATE dag SET is_stale = true WHERE dag_id = 'sync_inventory'")
     house.send()
     assert house.database.value("SELECT state FROM alerts") == "resolved"
+
+
+def test_each_breach_is_an_outage_until_its_check_no_longer_finds_it(house: House) -> None:
+    def breach(key: str, severity: Severity = Severity.WARNING) -> Breach:
+        return Breach(key, severity, f"Título de {key}", f"detalle de {key}", "check_backups.md")
+
+    found = [breach("backups/age", Severity.CRITICAL), breach("backups/drill")]
+    for _ in range(2):
+        alerts.raise_breaches(found, "check_backups")
+        house.send()
+    assert house.subjects() == [
+        "[Clínica] CRÍTICO: Título de backups/age",
+        "[Clínica] AVISO: Título de backups/drill",
+    ]
+    alerts.raise_breaches([], "another check")
+    alerts.raise_breaches([breach("backups/drill", Severity.CRITICAL)], "check_backups")
+    house.send()
+    assert house.subjects()[2:] == ["[Clínica] CRÍTICO: ha empeorado: Título de backups/drill"]
+    house.let_pass(timedelta(hours=1))
+    house.send()
+    assert house.subjects()[3:] == ["[Clínica] CRÍTICO: resuelto: Título de backups/age"]
+    states = house.database.query("SELECT key, state FROM alerts ORDER BY key")
+    assert [row["state"] for row in states] == ["resolved", "open"]
