@@ -158,7 +158,7 @@ def _file(tar: tarfile.TarFile, name: str) -> None:
     tar.addfile(member, io.BytesIO(b"x"))
 
 
-EVIL: dict[str, Callable[[tarfile.TarFile], None]] = {
+EVIL: dict[str, Callable[[tarfile.TarFile], object]] = {
     "absolute": lambda tar: _file(tar, "/tmp/evil"),
     "out of it": lambda tar: _file(tar, "database/../../evil"),
     "dots": lambda tar: _file(tar, "database/.."),
@@ -168,7 +168,7 @@ EVIL: dict[str, Callable[[tarfile.TarFile], None]] = {
     "pipe": lambda tar: _link(tar, tarfile.FIFOTYPE),
     "folder": lambda tar: _link(tar, tarfile.DIRTYPE),
     "unknown": lambda tar: _file(tar, "journal.json"),
-    "twice": lambda tar: [_file(tar, "database/a") for _ in range(2)][0],
+    "twice": lambda tar: [_file(tar, name) for name in ("database/a", "database/a")],
     "another SHA-1": lambda tar: _file(tar, "filestore/aa/" + "a" * 40),
 }
 
