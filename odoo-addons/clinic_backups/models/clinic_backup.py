@@ -241,7 +241,7 @@ class ClinicBackup(models.Model):
         """Keep what Airflow's side reports; the same report twice changes nothing.
 
         Args:
-            backups: for each what docs/reference/messages/README.md says.
+            backups: for each what docs/reference/backups-in-odoo.md says.
 
         Returns:
             For each: `backup_id` and `status` (applied, or older where a newer one was applied).

@@ -10,7 +10,7 @@ _TIMES = ("taken_at", "verified_at", "expired_at", "drilled_at")
 
 
 class ReportError(ValueError):
-    """A report that is not as docs/reference/messages/README.md says; it names what is wrong."""
+    """A report that is not as docs/reference/backups-in-odoo.md says; it names what is wrong."""
 
 
 def checked(report):
