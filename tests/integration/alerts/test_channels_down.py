@@ -162,6 +162,7 @@ def test_a_shared_database_that_is_down_is_mailed_once_a_day_and_taken_over(
     house.send()
     house.send()
     assert len(house.mails.mails) == len(EMAILS)  # who was mailed directly is not told again
+    assert deliveries(house) == {("email", "sent"): 2, ("webhook", "sent"): 1}
     ((_, payload),) = house.receiver.calls
     assert payload["data"]["cause"] == "shared_db"
     for dag_id in ("sync_inventory", "drain_invoices"):
