@@ -20,6 +20,7 @@ GOALS: list[tuple[str, str, tuple[str, ...], float]] = [
     ("gap between two runs, ms", "inventory", ("sync_by_dag", "gap", "max_ms"), 1000),
     ("cost on a done move, ratio", "feed", ("move", "ratio"), 1.05),
     ("parsing our DAG files, s", "dag_parse", ("parse_s",), 0.5),
+    ("posting ten invoices, ratio", "documents_posting", ("posting", "ratio"), 1.05),
     ("Celery's documents/s to the drain's", "documents", ("celery_to_drain",), 1),
     ("documents lost under kill -9", "documents", ("killed", "lost"), 0),
     ("documents stored twice", "documents", ("killed", "stored_twice"), 0),
