@@ -81,7 +81,10 @@ class Tokens:
         for name, value in FIXED.items():
             if asked[name] != value:
                 raise invalid(f"Invalid value for {name}: {value}")
-        _scopes(asked["scope"])
+        try:
+            _scopes(asked["scope"])
+        except RefusedGrantError as error:
+            raise DriveError(400, error.error, error.description) from error
         code = f"4/{secrets.token_urlsafe(32)}"
         self._codes[code] = asked
         answer = {"state": asked["state"], "code": code, "scope": asked["scope"]}

@@ -9,6 +9,7 @@ import clinic_airflow.backups
 import clinic_airflow.documents
 import clinic_airflow.housekeeping
 import clinic_airflow.inventory
+import clinic_airflow.retention
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import RetryAction
@@ -198,3 +199,23 @@ def test_a_backup_refuses_a_form_that_means_nothing(
     param.resolve()
     with pytest.raises(ParamValidationError):
         param.resolve(value)
+
+
+def test_expiry_is_told_what_the_form_says_and_who_started_it(
+    dagbag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expire = replaced(monkeypatch, clinic_airflow.retention, "expire", {"expired": 2})
+    call, run = function_of(dagbag, "expire_backups", "expire"), object()
+    assert call(params={"dry_run": True}, dag_run=run) == {"expired": 2}
+    expire.assert_called_once_with({"dry_run": True}, run)
+    assert dagbag.dags["expire_backups"].params["dry_run"] is True
+    assert dagbag.dags["expire_backups"].max_active_runs == 1
+
+
+def test_the_check_of_backups_is_told_of_the_last_good_one(
+    dagbag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = replaced(monkeypatch, clinic_airflow.retention, "check_backups", ["backups/rpo"])
+    call = function_of(dagbag, "check_backups", "check")
+    assert call(prev_start_date_success=None) == ["backups/rpo"]
+    check.assert_called_once_with(None)

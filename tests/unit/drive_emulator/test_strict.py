@@ -1,10 +1,13 @@
 """The emulator fails closed: what it does not know is a 400, and what Drive refuses it refuses."""
 
+import base64
+import hashlib
 import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import pytest
@@ -131,6 +134,63 @@ def test_a_refresh_token_needs_its_client(api: Api) -> None:
     wrong = api.http.post("/token", data=form | {"refresh_token": "x"})
     assert wrong.json()["error"] == "invalid_grant"
     assert api.http.post("/token", data={"grant_type": "password"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, 302),
+        ({"login_hint": "x"}, 400),
+        ({"scope": "https://www.googleapis.com/auth/gmail"}, 400),
+        ({"redirect_uri": "https://evil.example/"}, 400),
+        ({"redirect_uri": "http://evil.example/"}, 400),
+        ({"code_challenge_method": "plain"}, 400),
+        ({"access_type": "online"}, 400),
+        ({"client_id": "another"}, 401),
+    ],
+)
+def test_consent_is_for_our_application_on_loopback_with_pkce(
+    api: Api, changes: dict[str, str], status: int
+) -> None:
+    asked = {
+        "response_type": "code", "client_id": api.config["oauth"]["client_id"],
+        "redirect_uri": "http://127.0.0.1:1/", "scope": DRIVE, "state": "s",
+        "access_type": "offline",
+        "prompt": "consent", "code_challenge": "x", "code_challenge_method": "S256",
+    }  # fmt: skip
+    answer = api.http.get("/auth", params=asked | changes, follow_redirects=False)
+    assert answer.status_code == status
+    if status == 302:
+        assert answer.headers["Location"].startswith("http://127.0.0.1:1/?state=s&code=4%2F")
+
+
+def test_a_code_is_good_once_and_only_with_its_verifier(api: Api) -> None:
+    verifier = "v" * 43
+    digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
+    client = {name: api.config["oauth"][name] for name in ("client_id", "client_secret")}
+    asked = {
+        "response_type": "code", "client_id": client["client_id"], "state": "s", "scope": DRIVE,
+        "redirect_uri": "http://127.0.0.1:1/", "access_type": "offline", "prompt": "consent",
+        "code_challenge": digest.rstrip(b"=").decode(), "code_challenge_method": "S256",
+    }  # fmt: skip
+
+    def exchange(code: str, **changes: str) -> Any:
+        form = {
+            "grant_type": "authorization_code", "code": code, "code_verifier": verifier,
+            "redirect_uri": "http://127.0.0.1:1/",
+        } | client | changes  # fmt: skip
+        return api.http.post("/token", data=form).json()
+
+    def code() -> str:
+        answer = api.http.get("/auth", params=asked, follow_redirects=False)
+        return parse_qs(urlsplit(answer.headers["Location"]).query)["code"][0]
+
+    assert exchange(code(), code_verifier="w" * 43)["error"] == "invalid_grant"
+    assert exchange(code(), redirect_uri="http://127.0.0.1:2/")["error"] == "redirect_uri_mismatch"
+    assert exchange(code(), client_secret="x")["error"] == "invalid_client"
+    once = code()
+    assert exchange(once)["refresh_token"] == api.config["oauth"]["refresh_token"]
+    assert exchange(once)["error"] == "invalid_grant"
 
 
 def test_without_a_good_token_there_is_nothing(api: Api) -> None:
