@@ -192,8 +192,8 @@ def _read_zip(file: Path) -> dict[str, Any]:
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, OSError) as error:
         raise TransientError(
             f"Reading the zip back that Odoo sent: it is damaged or cut off ({error}). It is "
-            "thrown away. If it happens again, raise Odoo's limit_time_real: a worker that is ended "
-            "while it sends looks like success."
+            "thrown away. If it happens again, raise Odoo's limit_time_real: a worker that is "
+            "ended while it sends looks like success."
         ) from None
     return found | {
         "dump_format": DumpFormat.ZIP,
