@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -59,8 +58,6 @@ def check(
             "Checking Google Drive: --key-file is missing, the file that Google, or `clinic drive "
             "authorize`, handed out."
         )
-    if login.endpoint != GOOGLE and (ca_file := os.environ.get("CA_FILE")):
-        os.environ["REQUESTS_CA_BUNDLE"] = ca_file  # the stand-in's authority, no public one
     console = Console(soft_wrap=True)
     is_good = True
     for finding in check_drive(login, folder):

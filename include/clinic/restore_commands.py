@@ -109,8 +109,6 @@ def restore(
         if drive_connection
         else DriveLogin.from_key_file(_given(drive_key, "--drive-key"), drive_id, drive_api)
     )
-    if login.endpoint != GOOGLE and (ca_file := os.environ.get("CA_FILE")):
-        os.environ["REQUESTS_CA_BUNDLE"] = ca_file  # the stand-in's authority, no public one
     with closing(login.vault(folder)) as vault:
         if from_drive == "list":
             for name, (archive, _) in use_case.listed(vault).items():

@@ -16,10 +16,10 @@ from clinic.backups.settings import VARIABLE, BackupSettings, parse_settings
 from clinic.backups.take import Take
 from clinic.clients.backups_db import BackupsDb
 from clinic.errors import PermanentError
-from psycopg.conninfo import make_conninfo
 
 from clinic_airflow.backup_requests import request_of, say_that_it_began
 from clinic_airflow.hooks.drive import DriveHook
+from clinic_airflow.hooks.odoo_database import OdooDatabaseHook
 from clinic_airflow.hooks.shared_db import SharedDbHook
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 for _chatty in ("httpx", "googleapiclient"):  # a line a request
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
-DATABASE: Final = "odoo_database"
 MANAGER: Final = "odoo_database_manager"
 
 
@@ -100,26 +99,8 @@ def source(chosen: BackupSettings) -> DumpSource:
         return HttpDumpSource(f"{url}{port}", manager.schema, manager.password)
     from clinic.clients.odoo_dump_postgres import PostgresDumpSource
 
-    filestore = BaseHook.get_connection(DATABASE).extra_dejson.get("filestore")
-    conninfo, name = odoo_database()
-    return PostgresDumpSource(conninfo, Path(filestore) / name if filestore else None)
-
-
-def odoo_database() -> tuple[str, str]:
-    """Return the libpq address and the name of Odoo's database.
-
-    Raises:
-        PermanentError: The connection lacks a field.
-    """
-    database = _connection(DATABASE, "host", "login", "schema")
-    conninfo = make_conninfo(
-        host=database.host,
-        port=database.port or 5432,
-        user=database.login,
-        password=database.password or None,
-        dbname=database.schema,
-    )
-    return conninfo, database.schema
+    hook = OdooDatabaseHook()
+    return PostgresDumpSource(hook.conninfo(), hook.filestores() / hook.database)
 
 
 def _connection(conn_id: str, *fields: str) -> Connection:

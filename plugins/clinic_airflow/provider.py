@@ -28,6 +28,25 @@ SHARED_DB_FORM: dict[str, Any] = {
     "placeholders": {"login": "clinica_sync", "schema": "clinica_shared", "port": "5432"},
 }
 
+ODOO_DATABASE_FORM: dict[str, Any] = {
+    "hidden-fields": [],
+    "relabeling": {"schema": "Database"},
+    "placeholders": {"login": "odoo", "schema": "odoo", "port": "5432"},
+}
+
+ODOO_DATABASE_FIELDS: dict[str, Any] = {
+    "filestore": {
+        "label": "Filestore",
+        "description": "The folder that holds a folder of files a database, as Airflow sees it.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "odoo_command": {
+        "label": "Command that starts Odoo",
+        "description": "For drills: a list of words, without those that name a database or port.",
+        "schema": {"type": ["array", "null"], "items": {"type": "string"}},
+    },
+}
+
 # The port stays in view: the test button sends a hidden one as 0.
 DRIVE_FORM: dict[str, Any] = {
     "hidden-fields": ["host", "schema", "login", "password"],
@@ -132,6 +151,13 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": "clinic_airflow.hooks.shared_db.SharedDbHook",
                 "hook-name": "Shared database of the clinic",
                 "ui-field-behaviour": SHARED_DB_FORM,
+            },
+            {
+                "connection-type": "clinic_odoo_database",
+                "hook-class-name": "clinic_airflow.hooks.odoo_database.OdooDatabaseHook",
+                "hook-name": "Odoo's database and files",
+                "ui-field-behaviour": ODOO_DATABASE_FORM,
+                "conn-fields": ODOO_DATABASE_FIELDS,
             },
             {
                 "connection-type": "clinic_drive",

@@ -21,6 +21,7 @@ from clinic.clients.odoo_restore import OdooRestore
 from clinic.errors import ClinicError, PermanentError, TransientError
 
 from clinic_airflow import backups
+from clinic_airflow.hooks.odoo_database import OdooDatabaseHook
 from clinic_airflow.hooks.shared_db import SharedDbHook
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def list_backups(params: Mapping[str, Any], ti: Any) -> str:
         ti.xcom_push(key="options", value=shown)
         return "choose"
     if wanted == use_case.NEWEST:
-        _, database = backups.odoo_database()
+        database = OdooDatabaseHook().database
         full = [
             row
             for row in rows
@@ -71,7 +72,7 @@ def list_backups(params: Mapping[str, Any], ti: Any) -> str:
 def next_step(params: Mapping[str, Any], ti: Any) -> str:
     """Return the next task: ``approve`` where a database has the target's name."""
     target, name = params["target"], _chosen(ti)
-    databases = _databases(_filestores())
+    databases = _databases(OdooDatabaseHook().filestores())
     databases.check_target(target)
     if not databases.exists(target):
         return "restore"
@@ -116,8 +117,11 @@ def restore_backup(params: Mapping[str, Any], dag_run: Any, ti: Any) -> dict[str
                 vault,
                 parse_identity(_identity(row["backup_id"])),
                 wish,
-                _databases(_filestores()),
-                OdooProgram(_command(), spool_folder() / str(wish.restore_id) / "odoo"),
+                _databases(OdooDatabaseHook().filestores()),
+                OdooProgram(
+                    OdooDatabaseHook().odoo_command(),
+                    spool_folder() / str(wish.restore_id) / "odoo",
+                ),
                 spool_folder(),
                 ledger=ledger,
                 tell=Tell(log.info),
@@ -138,7 +142,7 @@ def hold_drill(dag_run: Any, ti: Any) -> dict[str, Any]:
     """
     drill_id = uuid.uuid5(uuid.NAMESPACE_URL, f"x-clinica://drill_restore/{dag_run.run_id}")
     scratch = f"drill_{drill_id.hex[:8]}"
-    _, database = backups.odoo_database()
+    database = OdooDatabaseHook().database
     with ExitStack() as stack:
         ledger = stack.enter_context(closing(BackupsDb(SharedDbHook().conninfo())))
         vault = stack.enter_context(closing(backups.vault(backups.settings())))
@@ -152,7 +156,9 @@ def hold_drill(dag_run: Any, ti: Any) -> dict[str, Any]:
             target=scratch,
             requested_by=dag_run.triggering_user_name or "schedule",
         )
-        odoo = OdooProgram(_command(), spool_folder() / str(drill_id) / "odoo")
+        odoo = OdooProgram(
+            OdooDatabaseHook().odoo_command(), spool_folder() / str(drill_id) / "odoo"
+        )
         databases = _databases(odoo.filestores)
         with _kept(ledger, drill_id, ti):
             job = Restore(
@@ -265,23 +271,4 @@ def _identity(backup_id: uuid.UUID) -> str:
 
 
 def _databases(filestores: Path) -> OdooRestore:
-    conninfo, _ = backups.odoo_database()
-    return OdooRestore(conninfo, filestores)
-
-
-def _extra(name: str, what: str) -> Any:
-    found = BaseHook.get_connection(backups.DATABASE).extra_dejson.get(name)
-    if not found:
-        raise PermanentError(
-            f"Connection {backups.DATABASE!r} has no {name} in its extra fields: {what}"
-        )
-    return found
-
-
-def _filestores() -> Path:
-    return Path(_extra("filestore", "the folder that holds a folder of files for each database."))
-
-
-def _command() -> list[str]:
-    example = '["odoo", "-c", "/etc/odoo/odoo.conf"].'
-    return list(map(str, _extra("odoo_command", f"what starts Odoo, such as {example}")))
+    return OdooRestore(OdooDatabaseHook().conninfo(), filestores)

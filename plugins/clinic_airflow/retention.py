@@ -20,6 +20,7 @@ from clinic.errors import ClinicError, PermanentError
 from clinic_airflow import backups
 from clinic_airflow.alerts import raise_breaches
 from clinic_airflow.hooks.drive import DriveHook
+from clinic_airflow.hooks.odoo_database import OdooDatabaseHook
 from clinic_airflow.hooks.shared_db import SharedDbHook
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _known(chosen: BackupSettings, *, is_first: bool) -> check.Known:
     if chosen.source == "http":
         database = BaseHook.get_connection(backups.MANAGER).schema
     else:
-        _, database = backups.odoo_database()
+        database = OdooDatabaseHook().database
     with closing(BackupsDb(SharedDbHook().conninfo())) as memory:
         newest = memory.newest_stored(database, BackupKind.FULL)
         stored = memory.stored()

@@ -200,7 +200,7 @@ def connections(config: Config, credentials: Credentials) -> dict[str, dict[str,
             "extra": json.dumps({"timeout_s": 10}),
             "description": "Odoo, as the user who tells administrators of outages",
         },
-        "odoo_database": database("postgres", "odoo", "odoo")
+        "odoo_database": database("clinic_odoo_database", "odoo", "odoo")
         | {
             "extra": json.dumps(_beside_the_database(config)),
             "description": "Odoo's database and files, for backups and restores",

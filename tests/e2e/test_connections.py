@@ -18,6 +18,9 @@ pytestmark = pytest.mark.stack
         "google_cloud_drive",
         "nextcloud_default",
         "smtp_default",
+        "odoo_backups",
+        "odoo_alerts",
+        "odoo_database",
     ],
 )
 def test_the_button_says_that_the_connection_works(session_of, stack_env, connection: str) -> None:

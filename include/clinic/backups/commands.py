@@ -208,7 +208,5 @@ def _vault(key: Path | None, drive_id: str | None, api: str, folder: str) -> Ite
         raise PermanentError(
             "Reaching Google Drive: --drive-key is missing, the key file that Google handed out."
         )
-    if ca_file := os.environ.get("CA_FILE"):
-        os.environ.setdefault("REQUESTS_CA_BUNDLE", ca_file)
     with closing(DriveLogin.from_key_file(key, drive_id, api).vault(folder)) as vault:
         yield vault

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -88,30 +89,59 @@ class DriveLogin:
         Raises:
             PermanentError: The key is of no kind that is known.
         """
+        if self.endpoint != GOOGLE and (ca_file := os.environ.get("CA_FILE")):
+            # The stand-in's authority is no public one. Only this variable is heeded by the
+            # requests for tokens too, and the private Debian sets it to something else.
+            os.environ["REQUESTS_CA_BUNDLE"] = ca_file
         session = AuthorizedSession(self._credentials(), max_refresh_attempts=1)  # type: ignore[no-untyped-call]
         return DriveVault(session, folder, drive_id=self.drive_id, endpoint=self.endpoint)
 
     def _credentials(self) -> Credentials:
-        key = dict(self.key)
         try:
-            if key["type"] == "service_account":
-                found = service_account.Credentials.from_service_account_info(key, scopes=[SCOPE])  # type: ignore[no-untyped-call]
-                return found.with_subject(self.delegate) if self.delegate else found  # type: ignore[no-any-return]
-            if key["type"] == "authorized_user":
-                return person.Credentials(  # type: ignore[no-untyped-call]
-                    None,
-                    refresh_token=key["refresh_token"],
-                    token_uri=key.get("token_uri") or GOOGLE_TOKENS,
-                    client_id=key["client_id"],
-                    client_secret=key["client_secret"],
-                    scopes=[SCOPE],
-                )
+            return credentials_of(self.key, [SCOPE], self.delegate)
         except (KeyError, ValueError, TypeError, GoogleAuthError) as error:
             raise PermanentError(
                 f"Reading the key for Drive: {type(error).__name__}. Take the whole key file that "
                 "Google handed out."
             ) from None
+
+
+def credentials_of(
+    key: Mapping[str, Any], scopes: Sequence[str], delegate: str | None = None
+) -> Credentials:
+    """Return the credentials of a key file: a service account's, or an authorised user's.
+
+    Not by ``google.auth.load_credentials_from_file``: it takes any kind, one that runs a program
+    among them, and Google calls it deprecated for that.
+
+    Args:
+        key: What the file says.
+        scopes: What the access is for.
+        delegate: In whose name a service account acts.
+
+    Raises:
+        PermanentError: The key is of another kind, or a person's with a delegate.
+        KeyError, ValueError, TypeError, GoogleAuthError: It is not whole. Their texts may quote it.
+    """
+    if key["type"] == "service_account":
+        found = service_account.Credentials.from_service_account_info(key, scopes=scopes)  # type: ignore[no-untyped-call]
+        return found.with_subject(delegate) if delegate else found  # type: ignore[no-any-return]
+    if key["type"] != "authorized_user":
         raise PermanentError(
             "The key for Drive is of a kind that is not used here: take a service account's, or an "
             "authorised user's."
         )
+    if delegate:
+        raise PermanentError(
+            "A delegate is named for Drive, which only a service account can act for: leave it "
+            "out, or use a service account's key."
+        )
+    # from_authorized_user_info would not heed the file's token_uri.
+    return person.Credentials(  # type: ignore[no-untyped-call]
+        None,
+        refresh_token=key["refresh_token"],
+        token_uri=key.get("token_uri") or GOOGLE_TOKENS,
+        client_id=key["client_id"],
+        client_secret=key["client_secret"],
+        scopes=scopes,
+    )

@@ -10,17 +10,16 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.google.suite.hooks.drive import GoogleDriveHook
 from clinic.clients.drive import DriveStore
 from clinic.clients.drive_files import GOOGLE
+from clinic.clients.drive_login import SCOPE, credentials_of
 from clinic.clients.drive_vault import DriveVault
 from clinic.errors import PermanentError
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
-from google.oauth2 import credentials as person
-from google.oauth2 import service_account
 
 from clinic_airflow.hooks.store_test import logged_in
 from clinic_airflow.provider import DRIVE_FORM, python_style
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from google.api_core.client_options import ClientOptions
-
-GOOGLE_TOKENS: Final = "https://oauth2.googleapis.com/token"
-SCOPE: Final = "https://www.googleapis.com/auth/drive"
 
 
 class DriveHook(GoogleDriveHook):
@@ -76,56 +72,26 @@ class DriveHook(GoogleDriveHook):
         """
         if self._cached_credentials is not None:
             return self._cached_credentials, self._cached_project_id
-        try:
-            credentials, project_id = self._credentials()
-        except (ValueError, KeyError, TypeError, OSError, GoogleAuthError) as error:
-            # The error's text may quote the key file.
-            raise PermanentError(
-                f"The credentials of connection {self.drive_conn_id!r} are not readable "
-                f"({type(error).__name__}): paste the whole key file that Google handed out, or "
-                "name a file that Airflow can read."
-            ) from None
-        if delegate := self._get_field("delegate"):
-            if not hasattr(credentials, "with_subject"):
-                raise PermanentError(
-                    f"Connection {self.drive_conn_id!r} names a delegate, which only a service "
-                    "account can act for: empty it, or use a service account's key."
-                )
-            credentials = credentials.with_subject(delegate)
-        self._cached_credentials, self._cached_project_id = credentials, project_id
-        return credentials, project_id
-
-    def _credentials(self) -> tuple[Any, str | None]:
         keyfile = self._keyfile()
-        if keyfile["type"] == "service_account":
-            found = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
-                keyfile, scopes=self.scopes
-            )
-        elif keyfile["type"] == "authorized_user":
-            # from_authorized_user_info would not heed the file's token_uri.
-            found = person.Credentials(  # type: ignore[no-untyped-call]
-                None,
-                refresh_token=keyfile["refresh_token"],
-                token_uri=keyfile.get("token_uri") or GOOGLE_TOKENS,
-                client_id=keyfile["client_id"],
-                client_secret=keyfile["client_secret"],
-                scopes=self.scopes,
-            )
-        else:
-            raise PermanentError(
-                f"Connection {self.drive_conn_id!r} has a key of a kind that is not used here: "
-                "take a service account's, or an authorised user's."
-            )
-        return found, keyfile.get("project_id")
+        try:
+            credentials = credentials_of(keyfile, self.scopes, self._get_field("delegate") or None)
+        except PermanentError as error:
+            raise PermanentError(f"Connection {self.drive_conn_id!r}: {error}") from None
+        except (ValueError, KeyError, TypeError, GoogleAuthError) as error:
+            raise self._unreadable(error) from None
+        self._cached_credentials = credentials
+        self._cached_project_id = keyfile.get("project_id")
+        return credentials, self._cached_project_id
 
     def _keyfile(self) -> dict[str, Any]:
-        # Not by google.auth.load_credentials_from_file: it takes any kind, one that runs a program
-        # among them, and Google calls it deprecated for that.
         keyfile = self._get_field("keyfile_dict") or {}
-        if path := self._get_field("credential_config_file") if not keyfile else None:
-            keyfile = Path(path).read_text()
-        if isinstance(keyfile, str):
-            keyfile = json.loads(keyfile)
+        try:
+            if path := self._get_field("credential_config_file") if not keyfile else None:
+                keyfile = Path(path).read_text()
+            if isinstance(keyfile, str):
+                keyfile = json.loads(keyfile)
+        except (ValueError, OSError) as error:
+            raise self._unreadable(error) from None
         if not keyfile:
             raise PermanentError(
                 f"Connection {self.drive_conn_id!r} has no key: paste a service account's key file "
@@ -133,6 +99,14 @@ class DriveHook(GoogleDriveHook):
             )
         found: dict[str, Any] = keyfile
         return found
+
+    def _unreadable(self, error: Exception) -> PermanentError:
+        # The error's text may quote the key file.
+        return PermanentError(
+            f"The credentials of connection {self.drive_conn_id!r} are not readable "
+            f"({type(error).__name__}): paste the whole key file that Google handed out, or "
+            "name a file that Airflow can read."
+        )
 
     def consent_ends_at(self) -> datetime | None:
         """Return when a person's consent ends; None where no end is known.

@@ -26,7 +26,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> dict[str, Connection]:
     found = {
         "odoo_database": Connection(
             conn_id="odoo_database",
-            conn_type="postgres",
+            conn_type="clinic_odoo_database",
             host="/run/postgresql",
             login="odoo",
             schema="odoo",

@@ -15,6 +15,7 @@ from clinic.clients.odoo_feed import OdooFeed, Page
 from clinic.clients.shared_db import SharedDb
 from clinic.errors import PermanentError, TransientError
 from clinic_airflow.hooks.odoo import OdooHook
+from clinic_airflow.hooks.odoo_database import OdooDatabaseHook
 from clinic_airflow.hooks.shared_db import SharedDbHook
 from clinic_airflow.provider import get_provider_info
 
@@ -124,7 +125,7 @@ def test_what_airflow_learns_of_us_fits_its_schema_and_our_hooks() -> None:
     info = get_provider_info()
     jsonschema.validate(info, json.loads(schema.read_text()))
     known = {each["connection-type"]: each["hook-class-name"] for each in info["connection-types"]}
-    for hook in (OdooHook, SharedDbHook):
+    for hook in (OdooHook, OdooDatabaseHook, SharedDbHook):
         assert known.pop(hook.conn_type) == f"{hook.__module__}.{hook.__qualname__}"
         behaviour = hook.get_ui_field_behaviour()
         assert set(behaviour) == {"hidden_fields", "relabeling", "placeholders"}
