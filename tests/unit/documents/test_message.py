@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from clinic.backups.request import Request
 from clinic.documents.message import SCHEMAS, parse, problems_of
 from clinic.errors import ParkError
 from jsonschema import Draft202012Validator
@@ -92,7 +93,7 @@ def test_asyncapi_names_what_the_broker_has() -> None:
     bound = {
         (binding["routing_key"], binding["destination"])
         for binding in broker["bindings"]
-        if binding["source"] == "documents_exchange"
+        if binding["source"] in {"documents_exchange", "backups_exchange"}
     }
     channels = api["channels"].values()
     assert {(each["address"], each["bindings"]["amqp"]["queue"]["name"]) for each in channels} == {
@@ -103,6 +104,10 @@ def test_asyncapi_names_what_the_broker_has() -> None:
 def test_asyncapi_examples_are_messages() -> None:
     api = yaml.safe_load((SCHEMAS / "asyncapi.yaml").read_text())
     messages = api["components"]["messages"]
+    request = messages.pop("backupRequest")
+    for example in request["examples"]:
+        Draft202012Validator(request["payload"]).validate(example["payload"])
+        assert Request.model_validate(example["payload"]).request_id is not None
     assert messages.keys() == {"document", "notification"}
     for name, described in messages.items():
         schema = described["payload"]["schema"]["$ref"]
