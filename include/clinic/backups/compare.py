@@ -15,7 +15,7 @@ from clinic.backups.unpack import names_sha256
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as it was backed up."""
+    """One thing that is not as it was backed up; ``expected`` is empty where ``found`` says it."""
 
     what: str
     expected: str
@@ -23,7 +23,9 @@ class Difference:
 
     def __str__(self) -> str:
         """Return it as a sentence."""
-        return f"{self.what}: {self.found} instead of {self.expected}"
+        return f"{self.what}: {self.found}" + (
+            f" instead of {self.expected}" if self.expected else ""
+        )
 
 
 @dataclass(slots=True)

@@ -115,7 +115,7 @@ def _hold(
                 what, pdf = odoo.render_report(restore.scratch)
                 content = pdf.read_bytes()
     except ClinicError as error:
-        outcome.comparison.differences.append(Difference("Odoo", "to run on it", str(error)))
+        outcome.comparison.differences.append(Difference("Odoo did not run on it", "", str(error)))
         return
     outcome.report_bytes = len(content)
     if content.startswith(b"%PDF-") and len(content) >= _FEWEST_PDF_BYTES:

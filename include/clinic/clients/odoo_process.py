@@ -32,7 +32,6 @@ for report, model, domain in (
     ("account.account_invoices", "account.move", [
         ("move_type", "in", ("out_invoice", "out_refund")), ("state", "=", "posted")]),
     ("stock.action_report_picking", "stock.picking", []),
-    ("stock.label_product_product", "product.product", []),
     ("base.report_ir_model_overview", "ir.model", [("model", "=", "res.partner")]),
 ):
     if model in env and env.ref(report, raise_if_not_found=False):
