@@ -45,7 +45,7 @@ def check_drive(login: DriveLogin, folder: str, now: datetime | None = None) -> 
         now: This machine's time; None is now.
     """
     now = now or datetime.now(UTC)
-    clock = _clock(login.endpoint, now)
+    clock = _clock(login, now)
     yield clock
     yield _age(login, now)
     try:
@@ -67,16 +67,18 @@ def check_drive(login: DriveLogin, folder: str, now: datetime | None = None) -> 
                 yield Finding(about, False, str(error))
 
 
-def _clock(endpoint: str, now: datetime) -> Finding:
+def _clock(login: DriveLogin, now: datetime) -> Finding:
     try:
-        answer = requests.get(endpoint, timeout=(10, 30), allow_redirects=False)
+        answer = requests.get(
+            login.endpoint, timeout=(10, 30), allow_redirects=False, verify=login.ca_file or True
+        )
         theirs = parsedate_to_datetime(answer.headers["Date"])
     except (requests.RequestException, KeyError, ValueError, TypeError) as error:
         return Finding(
             "clock",
             False,
-            f"{endpoint} says no time ({type(error).__name__}). Is it reachable from here, and its "
-            "certificate trusted (REQUESTS_CA_BUNDLE)?",
+            f"{login.endpoint} says no time ({type(error).__name__}). Is it reachable from here, "
+            "and its certificate trusted (REQUESTS_CA_BUNDLE)?",
         )
     apart = now - theirs
     if abs(apart) <= CLOCK_MAY_DIFFER:

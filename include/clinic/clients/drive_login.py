@@ -83,16 +83,21 @@ class DriveLogin:
                 "handed out."
             ) from None
 
+    @property
+    def ca_file(self) -> str | None:
+        """The file of the authority that signed a stand-in's certificate; Google needs none."""
+        return os.environ.get("CA_FILE") if self.endpoint != GOOGLE else None
+
     def vault(self, folder: str) -> DriveVault:
         """Return the vault below a folder. Close it after use.
 
         Raises:
             PermanentError: The key is of no kind that is known.
         """
-        if self.endpoint != GOOGLE and (ca_file := os.environ.get("CA_FILE")):
+        if self.ca_file:
             # The stand-in's authority is no public one. Only this variable is heeded by the
             # requests for tokens too, and the private Debian sets it to something else.
-            os.environ["REQUESTS_CA_BUNDLE"] = ca_file
+            os.environ["REQUESTS_CA_BUNDLE"] = self.ca_file
         session = AuthorizedSession(self._credentials(), max_refresh_attempts=1)  # type: ignore[no-untyped-call]
         return DriveVault(session, folder, drive_id=self.drive_id, endpoint=self.endpoint)
 

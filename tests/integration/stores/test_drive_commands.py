@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 import requests
 from clinic.clients.drive_check import check_drive
@@ -180,6 +181,15 @@ def test_a_clock_that_is_wrong_is_said(drive: Drive, minutes: int, said: str) ->
     found = bad(login(drive), datetime.now(UTC) + timedelta(minutes=minutes))
     assert said in found.pop("clock")
     assert found == {}
+
+
+def test_a_stand_in_is_trusted_by_the_file_of_its_authority_from_the_first_question(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in the private Debian, where this variable names the public authorities
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())
+    monkeypatch.setenv("CA_FILE", str(drive.ca_file))
+    assert bad(login(drive)) == {}
 
 
 def test_a_service_account_without_a_shared_drive_has_no_space(drive: Drive) -> None:
