@@ -31,7 +31,6 @@ from clinic.backups.model import BackupKind
 from clinic.backups.request import Request
 from clinic.backups.take import Take
 from clinic.backups.unpack import parse_identity
-from clinic.clients import odoo_dump_postgres
 from clinic.clients.backups_db import BackupsDb
 from clinic.clients.drive_vault import DriveVault
 from clinic.clients.odoo_dump_postgres import PostgresDumpSource
@@ -124,8 +123,8 @@ def _limited(size_bytes: int) -> Callable[[], None]:
 
 
 STEPS = (
-    "beginning", "begun", "dumping", "dumped", "noting_dump", "verifying", "encrypting",
-    "encrypted", "reserved", "uploading", "uploaded", "manifest_uploading", "manifest_uploaded", "keeping", "kept",
+    "beginning", "begun", "dumping", "dumped", "noting_dump", "encrypting", "encrypted", "reserved",
+    "uploading", "uploaded", "manifest_uploading", "manifest_uploaded", "keeping", "kept",
 )  # fmt: skip
 
 
@@ -151,9 +150,8 @@ def arm(step: str) -> None:
     victims: dict[str, tuple[Any, str, int]] = {
         "beginning": (BackupsDb, "begin", 1),
         "begun": (BackupsDb, "begin", 1),
-        "dumping": (odoo_dump_postgres, "count_rows", 1),  # while pg_dump writes
+        "dumping": (PostgresDumpSource, "read_back", 1),  # the dump is there, and not kept
         "dumped": (PostgresDumpSource, "dump", 1),
-        "verifying": (PostgresDumpSource, "read_back", 1),  # while the cipher writes
         "encrypting": (taking, "write_archive", 1),
         "encrypted": (taking, "write_archive", 1),
         "reserved": (DriveVault, "reserve", 1),
@@ -292,7 +290,7 @@ def restorable(rig: BackupRig, folder: Path) -> dict[str, Any]:
             assert dump.testzip() is None
             dump.extractall(opened, [one for one in dump.namelist() if "filestore/" in one])
     elif told["tables"]:
-        rig.source().read_back(opened, told["tables"])
+        rig.source().read_back(opened / "database", told["tables"])
     names = sorted(
         path.relative_to(opened / "filestore").as_posix() for path in opened.glob("filestore/??/*")
     )
