@@ -45,7 +45,7 @@ def people(odoo, stack_env):
         user = odoo.call(
             "res.users", "create",
             {"name": f"Prueba {role}", "login": login, "password": password, "lang": "es_ES",
-             "tz": "Europe/Madrid", "group_ids": [(6, 0, groups)]},
+             "tz": "Europe/Madrid", "odoobot_state": "disabled", "group_ids": [(6, 0, groups)]},
             context=_QUIET,
         )  # fmt: skip
         made[role] = (user, login, password)

@@ -129,42 +129,47 @@ class ClinicDocument(models.Model):
     # In the user's transaction
 
     @api.model
-    def _put(self, source):
-        """Write a record's document into the outbox.
+    def _put(self, sources):
+        """Write records' documents into the outbox: all new ones at once, for people wait for it.
 
         A revision that was never rendered is taken again: nobody has seen it. If the publisher
         holds it just now, it may be rendering what the record was before, so a new one is made.
         """
-        # Everybody reads the same title.
-        values = {
-            **in_language_of(source, source.company_id)._document_values(),
-            "user_id": self.env.uid,
+        shown = sources | sources._document_predecessors()
+        newest_of = {
+            document.res_id: document  # the last one is the newest
+            for document in self.search(
+                [("res_model", "=", sources._name), ("res_id", "in", shown.ids)], order="revision"
+            )
         }
-        newest = self._newest(source) or self._newest(source._document_predecessor())
-        if newest and newest._source() == source and newest._take_unrendered():
-            newest.write(
-                {**values, "state": "pending", "reason": False, "detail": False, "attempts": 0,
-                 "renderings": 0, "next_attempt_at": False}
-            )  # fmt: skip
-            return newest
-        # Its making needs no line in its discussion: the page says when, and by whom.
-        return self.with_context(mail_create_nolog=True).create(
-            {
-                **values,
-                "document_id": newest.document_id or str(uuid.uuid4()),
-                "revision": newest.revision + 1,
-                "res_model": source._name,
-                "res_id": source.id,
+        new = []
+        for source in sources:
+            # Everybody reads the same title.
+            values = {
+                **in_language_of(source, source.company_id)._document_values(),
+                "user_id": self.env.uid,
             }
-        )
-
-    @api.model
-    def _newest(self, source):
-        return self.search(
-            [("res_model", "=", source._name), ("res_id", "in", source.ids)],
-            order="revision desc",
-            limit=1,
-        )
+            newest = newest_of.get(source.id)
+            if newest and newest._take_unrendered():
+                newest.write(
+                    {**values, "state": "pending", "reason": False, "detail": False, "attempts": 0,
+                     "renderings": 0, "next_attempt_at": False}
+                )  # fmt: skip
+                continue
+            newest = newest or newest_of.get(source._document_predecessors().id, self.browse())
+            new.append(
+                {
+                    **values,
+                    "document_id": newest.document_id or str(uuid.uuid4()),
+                    "revision": newest.revision + 1,
+                    "res_model": source._name,
+                    "res_id": source.id,
+                }
+            )
+        # Its making needs no line in its discussion, nor a reader of it: the page says when, and
+        # by whom.
+        quiet = {"mail_create_nolog": True, "mail_create_nosubscribe": True, "mail_notrack": True}
+        self.with_context(**quiet).create(new)
 
     def _take_unrendered(self):
         self.flush_recordset(["attachment_id"])

@@ -76,17 +76,16 @@ class ClinicDocumentSource(models.AbstractModel):
 
     def _make_documents(self):
         """Write each record's document into the outbox, in this transaction. No more happens."""
-        for source in self:
-            self.env["clinic.document"].sudo()._put(source)
         if self:
+            self.env["clinic.document"].sudo()._put(self)
             self.env.ref("medical_documents_integration.cron_publish").sudo()._trigger()
 
     def _document_values(self):
         """Return type, number, title, date, company and patient of the document."""
         raise NotImplementedError
 
-    def _document_predecessor(self):
-        """Return the record whose document this one's is a new revision of."""
+    def _document_predecessors(self):
+        """Return the records whose documents these ones' are new revisions of."""
         return self.browse()
 
     def _render_document(self):

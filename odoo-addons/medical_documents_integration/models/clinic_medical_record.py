@@ -29,7 +29,7 @@ class ClinicMedicalRecord(models.Model):
             "patient_id": self.patient_id.id,
         }
 
-    def _document_predecessor(self):
+    def _document_predecessors(self):
         return self.previous_id
 
     def _render_document(self):
