@@ -32,11 +32,11 @@ NEUTRALISE = ["when it is a copy", "yes", "no"]
     default_args=DEFAULT_ARGS,
     params={
         "backup": Param(
-            "", type="string", description="Its name, or `newest`. Empty: you are asked which."
+            "",
+            type=["null", "string"],  # Airflow's form sends nothing while a plain string is empty
+            description="Its name, or `newest`. Empty: you are asked which.",
         ),
-        "target": Param(
-            type="string", pattern="^[a-z0-9][a-z0-9_-]{0,38}$", description="As what."
-        ),
+        "target": Param(type="string", pattern=TARGET, description="Name of the database to make."),
         "neutralise": Param(NEUTRALISE[0], enum=NEUTRALISE, description="Mail, jobs off."),
     },
     doc_md=__doc__,

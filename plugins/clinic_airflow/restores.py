@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 from clinic.backups import restore as use_case
 from clinic.backups.drill import run_drill
 from clinic.backups.model import BackupKind
@@ -138,7 +138,8 @@ def hold_drill(dag_run: Any, ti: Any) -> dict[str, Any]:
 
     Raises:
         TransientError: It could not be held; the next try holds it anew.
-        PermanentError: It was held, and something differed.
+        PermanentError: It was held, and something differed; or there is no backup.
+        AirflowSkipException: There is no backup yet.
     """
     drill_id = uuid.uuid5(uuid.NAMESPACE_URL, f"x-clinica://drill_restore/{dag_run.run_id}")
     scratch = f"drill_{drill_id.hex[:8]}"
@@ -148,7 +149,12 @@ def hold_drill(dag_run: Any, ti: Any) -> dict[str, Any]:
         vault = stack.enter_context(closing(backups.vault(backups.settings())))
         row = ledger.newest_stored(database, BackupKind.FULL)
         if row is None:
-            raise PermanentError(f"There is no full backup of {database} to hold a drill with.")
+            said = f"There is no full backup of {database} to hold a drill with."
+            if dag_run.run_type == "scheduled":
+                # A new installation holds last Sunday's drill at once, before its first backup.
+                # That there is none is for check_backups to say, once.
+                raise AirflowSkipException(said)
+            raise PermanentError(f"{said} Run backup_odoo first.")
         ledger.start_restore(
             drill_id,
             row["backup_id"],
