@@ -141,7 +141,7 @@ def wait_stored(odoo: OdooRpc, moves: list[int]) -> None:
 def main() -> None:
     """Measure, and keep the figures."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rounds", type=int, default=60)
+    options.add_argument("--rounds", type=int, default=200)
     options.add_argument("--idle", type=float, default=60, help="seconds")
     options.add_argument("--drains", type=int, default=3)
     asked = options.parse_args()
