@@ -1,5 +1,6 @@
-"""kill -9 at each step of a restore, and within the moment in which it takes its name."""
+"""kill -9 at each step of a restore or drill, and in the moment in which a name is taken."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -82,3 +83,51 @@ def test_a_restore_killed_at_each_step_ends_as_one_that_was_not(rig: Rig) -> Non
     # Once more, as a task whose success was not heard of: nothing is done again.
     again = run(rig, restore_id)
     assert json.loads(again.stdout.splitlines()[-1]) == report
+
+
+def downloaded(done: subprocess.CompletedProcess[str]) -> list[int]:
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return [int(words[1]) for words in lines if words[0] == "downloaded" and len(words) == 2]
+
+
+def test_a_download_that_was_killed_goes_on_where_it_stopped(rig: Rig) -> None:
+    restore_id = uuid.uuid4()
+    size_bytes = manifest_of(rig).encrypted_size_bytes
+    done = run(rig, restore_id, downloaded=size_bytes // 2)
+    assert done.returncode == -9, done.stdout + done.stderr
+    there = (rig.spool / str(restore_id) / "archive.tar.age").stat().st_size
+    assert size_bytes // 2 <= there < size_bytes
+    done = run(rig, restore_id)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, *_, last = downloaded(done)
+    assert there < first
+    assert last == size_bytes
+    assert json.loads(done.stdout.splitlines()[-1])["compared"]["differences"] == []
+
+
+def alive(scratch: str) -> list[str]:
+    """Return the programs that work on a database."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if scratch.encode() in (command := file.read_bytes()):
+                found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("step", ["loading", "comparing", "starting Odoo", "printing"])
+def test_of_a_drill_that_was_killed_the_next_leaves_nothing(rig: Rig, step: str) -> None:
+    dead, next_one = uuid.uuid4(), uuid.uuid4()
+    scratch = f"drill_{dead.hex[:8]}"
+    rig.made |= {scratch, f"drill_{next_one.hex[:8]}"}
+    done = run(rig, dead, drill=True, target=scratch, step=step)
+    assert done.returncode == -9, done.stdout + done.stderr
+    assert (scratch in rig.names()) == (step != "loading")
+    assert (rig.spool / str(dead)).exists()
+    done = run(rig, next_one, drill=True, target=f"drill_{next_one.hex[:8]}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["passed"], done.stdout
+    assert not [name for name in rig.names() if name.startswith("drill_")]
+    assert list(rig.spool.iterdir()) == []
+    assert alive(scratch) == []

@@ -1,7 +1,8 @@
 """A restore as a process that kills itself, as `kill -9` does, at a chosen moment.
 
-Arguments: a JSON object with where everything is, and `step` (the beginning of a step's sentence)
-or `call` (the number of the call to the server while the name is taken) to die at.
+Arguments: a JSON object with where everything is, and `step` (the beginning of a step's sentence),
+`call` (the number of the call to the server while the name is taken) or `downloaded` (a number of
+bytes) to die at. `drill` makes it a drill; `peak` is a file for the most memory that it took.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clinic.backups import restore as use_case
+from clinic.backups.drill import run_drill
 from clinic.backups.restore import Restore, Tell, Wish
 from clinic.backups.unpack import parse_identity
 from clinic.clients.odoo_process import OdooProgram
@@ -65,9 +67,18 @@ def main() -> None:
         if told.get("step") and sentence.startswith(told["step"]):
             die()
 
+    def progress(what: str, done: int, _total: int) -> None:
+        if what == "downloaded":
+            print(f"downloaded {done}", flush=True)
+            if done >= told.get("downloaded", done + 1):
+                die()
+
     restore_id = uuid.UUID(told["restore_id"])
     spool = Path(told["spool"])
-    databases = Dying(needed("ODOO_DB_URL"), Path(told["filestore"]))
+    odoo = OdooProgram(["odoo", "-c", needed("ODOO_CONF")], spool / str(restore_id) / "odoo")
+    is_drill = told.get("drill", False)
+    filestore = odoo.filestores if is_drill else Path(told["filestore"])
+    databases = Dying(needed("ODOO_DB_URL"), filestore)
     databases.left = told.get("call")
     with vault_of(told["folder"]) as vault:
         job = Restore(
@@ -76,11 +87,15 @@ def main() -> None:
             parse_identity(told["identity"]),
             Wish(restore_id, told["target"], may_replace=True),
             databases,
-            OdooProgram(["odoo", "-c", needed("ODOO_CONF")], spool / str(restore_id) / "odoo"),
+            odoo,
             spool,
-            tell=Tell(step),
+            tell=Tell(step, progress),
+            scratch=told["target"] if is_drill else None,
         )
-        print(json.dumps(job.run()))
+        print(json.dumps(run_drill(job, databases, odoo).as_json() if is_drill else job.run()))
+    if told.get("peak"):
+        status = Path("/proc/self/status").read_text()
+        Path(told["peak"]).write_text(status.split("VmHWM:")[1].split()[0])
 
 
 if __name__ == "__main__":

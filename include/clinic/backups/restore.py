@@ -106,6 +106,7 @@ class Journal(BaseModel):
     """What the old database is called then, if there is one."""
     replaced: bool = False
     borrowed: int = 0
+    added: int = 0
     began_at: datetime
     seconds: dict[str, float] = {}
     compared: dict[str, Any] = {}
@@ -402,10 +403,14 @@ class Restore:
         return not is_placed and not self._databases.exists(self.scratch)
 
     def _require_target(self) -> None:
-        if not self._databases.exists(self._wish.target):
+        target = self._wish.target
+        self._databases.check_target(target)
+        if not self._databases.exists(target):
             raise PermanentError(
                 f"{self.manifest.name} holds files only, which go into the filestore of a database "
-                f"that there is; {self._wish.target} is none. Restore its database first."
+                f"that is there, and there is no database {target}. Nothing was changed. Name the "
+                "database whose files are lost; if that is lost, too, restore it first, from a "
+                "backup of it."
             )
 
     def _check_target(self) -> None:
@@ -425,6 +430,8 @@ class Restore:
         with self.step("download", f"downloading {self.manifest.name}"):
             known = self._archive.stat().st_size if self._archive.exists() else 0
             needed = size_bytes - known + self.manifest.size_bytes + _SPARE_BYTES
+            if self.manifest.dump_format is DumpFormat.ZIP and self.manifest.filestore:
+                needed += self.manifest.filestore.size_bytes  # they come out of the zip file, too
             free = shutil.disk_usage(self.folder).free
             if free < needed:
                 raise TransientError(
@@ -533,12 +540,7 @@ class Restore:
         target = self._wish.target
         if self.manifest.kind is BackupKind.FILESTORE:
             with self.step("files", f"adding files to the filestore of {target}"):
-                count = self._databases.add_files(self._contents / "filestore", target)
-                self.note(f"{count} files were missing or damaged in the filestore of {target}.")
-                found = Comparison()
-                if self.manifest.filestore:
-                    compare_files(self.manifest.filestore, self._contents / "filestore", found)
-                self.journal.compared = found.as_json()
+                self._add_files(target)
                 self._at(Stage.PLACED)
             return
         self._check_target()  # perhaps somebody has made one meanwhile
@@ -547,6 +549,29 @@ class Restore:
                 self.scratch, target, self.journal.before
             )
             self._at(Stage.PLACED)
+
+    def _add_files(self, target: str) -> None:
+        """Put back what is lost or damaged of a filestore in use; nothing is taken away there."""
+        source = self._contents / "filestore"
+        found = Comparison()
+        if self.manifest.filestore:
+            compare_files(self.manifest.filestore, source, found)
+            self.journal.compared = found.as_json()
+        self.journal.added += self._databases.add_files(source, target)
+        files = self._databases.files(target)
+        _, names = self._databases.facts(target)
+        absent = sorted(name for name in set(names) if not (files / name).is_file())
+        self.note(
+            f"This backup is of files only: {self.journal.added} that were missing or damaged in "
+            f"the filestore of {target} were put back, the others left as they are. Its database "
+            "was not touched."
+        )
+        if absent:
+            self.note(
+                f"{len(absent)} files that {target} refers to are neither there nor in this "
+                f"backup: {', '.join(absent[:3])}{' …' if len(absent) > 3 else ''}. Try another "
+                "backup for those."
+            )
 
     def note(self, text: str) -> None:
         """Keep a sentence for the report."""
@@ -612,10 +637,14 @@ class Restore:
 def as_text(report: Mapping[str, Any]) -> str:
     """Return a report as a person reads it."""
     compared = report["compared"]
+    if report["kind"] == BackupKind.FILESTORE:
+        place = f"into      the filestore of {report['target']}"
+    else:
+        how = "neutralised" if report["neutralised"] else "as it was"
+        place = f"as        {report['target']}, {how}"
     lines = [
         f"Restored  {report['backup']} ({report['kind']}, taken at {report['taken_at']})",
-        f"as        {report['target']}"
-        + (", neutralised" if report["neutralised"] else ", as it was"),
+        place,
     ]
     if compared:
         lines.append(

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
+import io
 import os
 import re
+import secrets
 import shutil
-import subprocess
 import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,8 +41,11 @@ _ADVICE: Final = (
 _LOCK: Final = "clinic restore "
 LEFT_OVER: Final = re.compile(r".+_restoring_([0-9a-f]{8})|drill_([0-9a-f]{8})")
 _TOOL_TIMEOUT_S: Final = 6 * 3600
-_SHELL: Final = re.compile(rb"\\(?!restrict |unrestrict )")
+_PIECE: Final = 1024**2
+_RESTRICT: Final = re.compile(rb"\\(un)?restrict [A-Za-z0-9]+\n")
 _COPY: Final = re.compile(rb"COPY .* FROM stdin;\n")
+_ENTRY: Final = re.compile(rb"-- (Data for )?Name: |-- PostgreSQL database dump complete")
+_GRANTS: Final = re.compile(rb"; Type: (DEFAULT )?ACL;")
 _ALIVE: Final[Mapping[str, str]] = {
     "ir_mail_server": "SELECT smtp_host FROM ir_mail_server "
     "WHERE active AND smtp_host <> 'invalid'",
@@ -173,34 +177,22 @@ class OdooRestore:
             pg_tools.program("psql"),
             *("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null"),
         ]
+        # What psql itself takes for a command of its own, wherever it stands, it refuses by this.
+        key = secrets.token_hex(16)
         try:
             with (
                 zipfile.ZipFile(archive) as whole,
-                whole.open("dump.sql") as text,
-                subprocess.Popen(
-                    with_parent(command),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    env=env,
-                ) as psql,
+                whole.open("dump.sql") as member,
+                io.BufferedReader(member, _PIECE) as text,  # type: ignore[type-var]  # it reads
+                pg_tools.fed(doing, with_parent(command), env, timeout_s=_TOOL_TIMEOUT_S) as write,
             ):
-                assert psql.stdin is not None
-                assert psql.stderr is not None
-                with contextlib.suppress(BrokenPipeError):
-                    for line in _only_sql(doing, text):
-                        psql.stdin.write(line)
-                with contextlib.suppress(BrokenPipeError):
-                    psql.stdin.close()
-                said = psql.stderr.read(100_000).decode(errors="replace").strip()
-                code = psql.wait(600)
+                write(f"\\restrict {key}\n".encode())
+                for piece in _only_sql(doing, text):
+                    write(piece)
         except (zipfile.BadZipFile, KeyError) as error:
             raise PermanentError(
                 f"{doing}: odoo.zip of the archive cannot be read ({error}). Choose another backup."
             ) from error
-        if code:
-            last = " / ".join(said.splitlines()[-3:])[:500]
-            raise TransientError(f"{doing}: psql ended with {code}: {last}.")
 
     def tables(self, database: str) -> dict[str, int]:
         """Return the rows of every table, counted as they were when the backup was taken."""
@@ -461,19 +453,31 @@ def with_parent(command: Sequence[str]) -> list[str]:
 
 
 def _only_sql(doing: str, text: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a dump; refuse psql's own commands, which could run programs here."""
-    in_rows = False
-    for line in text:
-        if in_rows:
-            in_rows = line != b"\\.\n"
-        elif _SHELL.match(line):
+    """Yield a dump without its grants, in pieces of lines: a row may be of any length.
+
+    A command of psql's own at the beginning of a line is refused here with a sentence of ours; one
+    that hides elsewhere psql refuses itself.
+    """
+    in_rows = in_grants = in_line = False
+    while piece := text.readline(_PIECE):
+        begins, in_line = not in_line, not piece.endswith(b"\n")
+        if not begins:
+            pass
+        elif in_rows:
+            in_rows = piece != b"\\.\n"
+        elif _RESTRICT.match(piece):
+            continue  # of pg_dump, for the same purpose as ours
+        elif piece.startswith(b"\\"):
             raise PermanentError(
-                f"{doing}: dump.sql holds a command of psql ({line[:40]!r}), which no dump of "
+                f"{doing}: dump.sql holds a command of psql ({piece[:40]!r}), which no dump of "
                 "PostgreSQL does. It was tampered with: choose another backup."
             )
+        elif _ENTRY.match(piece):
+            in_grants = _GRANTS.search(piece) is not None
         else:
-            in_rows = _COPY.fullmatch(line) is not None
-        yield line
+            in_rows = _COPY.fullmatch(piece) is not None
+        if not in_grants:
+            yield piece
 
 
 def _link_or_copy(source: str | Path, sink: str | Path) -> None:

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Final
 
@@ -120,6 +121,39 @@ def piped(
                 raise _failed(doing, process.returncode, command[0], _last_lines(said))
         finally:
             _end(process)
+
+
+@contextlib.contextmanager
+def fed(
+    doing: str, command: Sequence[str], env: dict[str, str], *, timeout_s: float
+) -> Iterator[Callable[[bytes], None]]:
+    """Start a program, and yield what writes to its standard input; its end is checked at the end.
+
+    Raises:
+        TransientError: It failed, or took too long; says what it said last.
+    """
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, env=env
+        ) as process,
+    ):
+        assert process.stdin is not None
+        watch = threading.Timer(timeout_s, process.kill)
+        watch.start()
+        try:
+            # Who ends before it read everything says why by its code.
+            with contextlib.suppress(BrokenPipeError):
+                yield process.stdin.write  # type: ignore[misc]  # nobody wants the count
+                process.stdin.close()
+            if process.wait(timeout_s):
+                raise _failed(doing, process.returncode, command[0], _last_lines(said))
+        finally:
+            watch.cancel()
+            if process.poll() is None:
+                process.kill()  # not in order: it would run what it was told so far
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

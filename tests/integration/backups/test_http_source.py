@@ -13,7 +13,7 @@ from clinic.backups.source import Snapshot
 from clinic.clients.odoo_dump_http import HttpDumpSource
 from clinic.errors import PermanentError, TransientError
 from support.backups import BackupRig, restorable
-from support.odoo import OdooServer
+from support.managed_odoo import ManagedOdoo, managed_odoo
 from support.postgres import PostgresCluster
 
 pytestmark = pytest.mark.stack
@@ -21,28 +21,12 @@ pytestmark = pytest.mark.stack
 MASTER = "the master password of this test"
 
 
-class ManagedOdoo(OdooServer):
-    """An Odoo whose database manager may be used."""
-
-    def manage(self, *, list_db: bool = True) -> None:
-        conf = self._conf.read_text()
-        conf = conf.replace("list_db = False", f"list_db = {list_db}")
-        self._conf.write_text(f"{conf}admin_passwd = {MASTER}\nlimit_time_real = 600\n")
-
-
 @pytest.fixture(scope="module")
 def managed(
     odoo: tuple[PostgresCluster, str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ManagedOdoo]:
-    cluster, name, filestore = odoo
-    folder = tmp_path_factory.mktemp("managed")
-    server = ManagedOdoo(cluster, name, folder, workers=0)  # type: ignore[arg-type]
-    (folder / "data" / "filestore").mkdir(parents=True)
-    (folder / "data" / "filestore" / name).symlink_to(filestore)
-    server.manage()
-    server.start()
-    yield server
-    server.stop()
+    with managed_odoo(odoo, tmp_path_factory.mktemp("managed"), MASTER) as server:
+        yield server
 
 
 def dumped(source: HttpDumpSource, kind: BackupKind, folder: Path) -> Snapshot:
@@ -118,8 +102,8 @@ def test_a_database_manager_that_is_switched_off(
     odoo: tuple[PostgresCluster, str, Path], tmp_path: Path
 ) -> None:
     cluster, name, _ = odoo
-    server = ManagedOdoo(cluster, name, tmp_path / "closed", workers=0)  # type: ignore[arg-type]
-    server.manage(list_db=False)
+    server = ManagedOdoo(cluster, name, tmp_path / "closed", workers=0)
+    server.manage(MASTER, list_db=False)
     server.start()
     try:
         with pytest.raises(PermanentError, match="list_db"):
