@@ -15,7 +15,7 @@ from clinic.alerts.send import Delivery, Settled
 from clinic.clients.shared_db import SharedDb
 from clinic.errors import TransientError
 
-SENDER_LOCK: Final = 0x636C_696E_6963_0020  # "clinic", 32
+SENDER_LOCK: Final = 0x636C_696E_6963_0040  # "clinic", 64
 
 
 class AlertsDb(SharedDb):

@@ -123,8 +123,21 @@ class OdooRestore:
         with self._server(f"dropping database {database}") as server:
             name = sql.Identifier(database)
             with contextlib.suppress(psycopg.errors.InvalidCatalogName):
-                server.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(name))
-            server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+                server.execute(
+                    sql.SQL("ALTER DATABASE {} IS_TEMPLATE false ALLOW_CONNECTIONS false").format(
+                        name
+                    )
+                )
+            # Not WITH (FORCE): that fails where an autovacuum is at work, which only a superuser
+            # may end; a plain DROP asks it to go, and waits for it.
+            for is_last in (False, False, True):
+                self._end_connections(server, database)
+                try:
+                    server.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(name))
+                    break
+                except psycopg.errors.ObjectInUse:
+                    if is_last:
+                        raise
         self.drop_files(database)
 
     def left_overs(self) -> dict[str, str]:

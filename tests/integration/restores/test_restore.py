@@ -1,12 +1,14 @@
 """A backup becomes a database again: compared, neutralised when it is a copy, named last."""
 
+import threading
 import uuid
 from pathlib import Path
 
+import psycopg
 import pytest
 from clinic.backups.compare import Comparison, compare_files
 from clinic.errors import PermanentError
-from support.restoring import Rig, manifest_of
+from support.restoring import Rig, manifest_of, on_database
 from support.stack_env import needed
 
 
@@ -129,3 +131,18 @@ def test_a_key_of_somebody_else_opens_nothing(rig: Rig) -> None:
     finally:
         rig.stored.identity = kept
     assert "prueba_ajena" not in rig.names()
+
+
+def test_a_database_is_dropped_though_somebody_is_in_it_whom_nobody_of_us_may_end(
+    rig: Rig,
+) -> None:
+    """As an autovacuum is, which runs as a superuser, and goes by itself."""
+    name = f"drill_{uuid.uuid4().hex[:8]}"
+    rig.made.add(name)
+    rig.databases.create(name)
+    other = psycopg.connect(on_database(needed("POSTGRES_ADMIN_URL"), name))
+    leaving = threading.Timer(1, other.close)
+    leaving.start()
+    rig.databases.drop(name)
+    leaving.join()
+    assert name not in rig.names()
