@@ -145,26 +145,25 @@ def test_300_documents_survive_random_kills(rig: Rig) -> None:
     messages = bodies + rng.sample(bodies, DUPLICATES)
     rng.shuffle(messages)
     rig.publish(messages)
+    plan = ["worker"] * 5 + ["database"] * 4 + ["broker"] * 3
+    rng.shuffle(plan)
     cut: Counter[str] = Counter()
-    done = 0
-    while done < DOCUMENTS:
+    for what in plan:
         drain = rig.start()
-        goal = min(DOCUMENTS, done + rng.randint(5, 25))
+        goal = min(DOCUMENTS, _stored(rig) + rng.randint(1, 8))
         while drain.poll() is None and _stored(rig) < goal:
             time.sleep(0.01)
-        what = rng.choice(["worker", "worker", "broker", "database"])
         if drain.poll() is None:
-            if not cut_off(what, rig.broker, rig.database):
-                what = "worker"
+            if cut_off(what, rig.broker, rig.database):
+                cut[what] += 1
+            else:  # or the broker, which learns of connections with delay, knows of none yet
                 drain.kill()
-            cut[what] += 1
+                cut["worker"] += 1
         drain.communicate(timeout=60)
         assert drain.returncode in {0, 1, -signal.SIGKILL}
-        done = _stored(rig)
     rig.finish()
-    assert cut["worker"] >= 3
-    assert cut["database"] >= 2
-    assert cut["broker"] or cut["worker"] >= 5  # the broker learns of connections with delay
+    assert cut["worker"] >= 2
+    assert cut["database"] >= 1
     rig.check(DOCUMENTS)
 
 
