@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow.sdk import BaseHook, Connection, Variable, conf
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk import Connection, conf
 from clinic.alerts import direct
 from clinic.alerts import settings as alert_settings
 from clinic.alerts.collect import look, take_reports
@@ -27,7 +26,7 @@ from clinic.documents.mail import Mail, UncertainError
 from clinic.errors import ClinicError, PermanentError, TransientError
 from psycopg.conninfo import make_conninfo
 
-from clinic_airflow import failures
+from clinic_airflow import failures, lookup
 from clinic_airflow.hooks.odoo import OdooHook
 from clinic_airflow.hooks.shared_db import SharedDbHook
 
@@ -82,7 +81,10 @@ def send_alerts() -> dict[str, object]:
     now = datetime.now(UTC)
     troubles = Troubles()
     with ExitStack() as stack:
-        settings = troubles.catch(_settings) or alert_settings.Settings()
+        # Not caught: what only could not be looked up must not pass for a channel taken away.
+        said = lookup.variable(alert_settings.NAME)
+        settings = troubles.catch(lambda: alert_settings.parse_settings(said))
+        settings = settings or alert_settings.Settings()
         renderer = Renderer(settings, conf.get("api", "base_url", fallback=""))
         channels = _channels(stack, settings, renderer)
         ledger = stack.enter_context(closing(AlertsDb(SharedDbHook().conninfo())))
@@ -123,12 +125,8 @@ class Troubles:
             raise self._errors[0]
 
 
-def _settings() -> alert_settings.Settings:
-    return alert_settings.parse_settings(Variable.get(alert_settings.NAME, default=None))
-
-
 def _look(ledger: AlertsDb, now: datetime) -> int:
-    connection = _connection(METADATA)
+    connection = lookup.connection(METADATA)
     if connection is None:
         raise PermanentError(
             f"Looking for failed tasks: there is no connection {METADATA!r}. Add it under Admin, "
@@ -145,13 +143,6 @@ def _look(ledger: AlertsDb, now: datetime) -> int:
         return look(ledger, airflow, now)
 
 
-def _connection(conn_id: str) -> Connection | None:
-    try:
-        return BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        return None
-
-
 # Channels
 
 
@@ -162,9 +153,9 @@ def _channels(
     channels: dict[str, Channel] = {}
     if settings.emails:
         channels["email"] = stack.enter_context(closing(EmailChannel(settings.emails, renderer)))
-    if _connection(ODOO) is not None:
+    if lookup.connection(ODOO) is not None:
         channels["odoo"] = stack.enter_context(closing(OdooChannel(renderer)))
-    webhook = _connection(WEBHOOK)
+    webhook = lookup.connection(WEBHOOK)
     if webhook is not None:
         channels["webhook"] = stack.enter_context(closing(WebhookChannel(webhook, renderer)))
     if not channels:

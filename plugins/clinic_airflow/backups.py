@@ -10,13 +10,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow.sdk import BaseHook, Variable
 from clinic.backups.keys import DrillKeys
 from clinic.backups.settings import VARIABLE, BackupSettings, parse_settings
 from clinic.backups.take import Take
 from clinic.clients.backups_db import BackupsDb
 from clinic.errors import PermanentError
 
+from clinic_airflow import lookup
 from clinic_airflow.backup_requests import request_of, say_that_it_began
 from clinic_airflow.hooks.drive import DriveHook
 from clinic_airflow.hooks.odoo_database import OdooDatabaseHook
@@ -66,7 +66,7 @@ def backup_id_of(run_id: str) -> uuid.UUID:
 
 def settings() -> BackupSettings:
     """Return what the Variable says."""
-    return parse_settings(Variable.get(VARIABLE, default=None))
+    return parse_settings(lookup.variable(VARIABLE))
 
 
 def vault(chosen: BackupSettings) -> DriveVault:
@@ -104,7 +104,7 @@ def source(chosen: BackupSettings) -> DumpSource:
 
 
 def _connection(conn_id: str, *fields: str) -> Connection:
-    connection = BaseHook.get_connection(conn_id)
+    connection = lookup.required(conn_id)
     missing = [name for name in fields if not getattr(connection, name)]
     if missing:
         raise PermanentError(

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import pika
 from airflow.providers.smtp.hooks.smtp import SmtpHook
-from airflow.sdk import BaseHook, Variable
 from airflow.sdk.exceptions import AirflowException
 from clinic.clients.broker_queue import BrokerQueue
 from clinic.clients.mail import SmtpMailer
@@ -29,6 +28,7 @@ from clinic.errors import PermanentError, TransientError
 from rabbitmq_provider.errors import RabbitMQError
 from rabbitmq_provider.hooks.rabbitmq import RabbitMQHook
 
+from clinic_airflow import lookup
 from clinic_airflow.hooks.odoo import OdooHook
 from clinic_airflow.hooks.shared_db import SharedDbHook
 
@@ -97,7 +97,7 @@ def _stores(stack: ExitStack) -> dict[str, DocumentStore]:
     """Return the store of each document type, as the Variable says."""
     from clinic.documents.settings import parse_settings
 
-    chosen = parse_settings(Variable.get(STORES_VARIABLE, default=None))
+    chosen = parse_settings(lookup.variable(STORES_VARIABLE))
     return {
         document_type: stack.enter_context(closing(store_of(place.conn_id, place.folder)))
         for document_type, place in chosen.items()
@@ -110,7 +110,7 @@ def store_of(conn_id: str, folder: str) -> DocumentStore:
     Raises:
         PermanentError: The connection is of another type.
     """
-    conn_type = BaseHook.get_connection(conn_id).conn_type
+    conn_type = lookup.required(conn_id).conn_type
     if conn_type == "clinic_drive":  # imported only where it is used: Google's libraries are large
         from clinic_airflow.hooks.drive import DriveHook
 
@@ -156,7 +156,7 @@ def mailer() -> SmtpMailer:
     Raises:
         PermanentError: The connection names no sender.
     """
-    sender = BaseHook.get_connection(MAIL).extra_dejson.get("from_email")
+    sender = lookup.required(MAIL).extra_dejson.get("from_email")
     if not sender:
         raise PermanentError(
             f"Connection {MAIL!r} has no from_email in its extra fields: set it to the address "

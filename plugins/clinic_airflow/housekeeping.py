@@ -18,9 +18,11 @@ from urllib.parse import quote
 
 import aiosql
 import psycopg
-from airflow.sdk import BaseHook, Connection, conf
+from airflow.sdk import Connection, conf
 from clinic.clients.shared_db import SQL_DIR, translated
 from clinic.errors import PermanentError, TransientError
+
+from clinic_airflow import lookup
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ def clean_metadata(conn_id: str, keep_days: int, timeout_s: float = 1500) -> Non
     if keep_days < 1:
         raise PermanentError(f"keep_days must be at least 1, got {keep_days}")
     before = datetime.now(UTC) - timedelta(days=keep_days)
-    connection = BaseHook.get_connection(conn_id)
+    connection = lookup.required(conn_id)
     unfinished = _oldest_unfinished(connection, before)
     if unfinished:
         dag_id, run_id, before = unfinished

@@ -8,8 +8,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 from clinic.backups import restore as use_case
 from clinic.backups.drill import run_drill
 from clinic.backups.model import BackupKind
@@ -20,7 +19,7 @@ from clinic.clients.odoo_process import OdooProgram
 from clinic.clients.odoo_restore import OdooRestore
 from clinic.errors import ClinicError, PermanentError, TransientError
 
-from clinic_airflow import backups
+from clinic_airflow import backups, lookup
 from clinic_airflow.hooks.odoo_database import OdooDatabaseHook
 from clinic_airflow.hooks.shared_db import SharedDbHook
 
@@ -263,10 +262,8 @@ def _found(vault: Vault, row: Mapping[str, Any]) -> Found:
 def _identity(backup_id: uuid.UUID) -> str:
     if drill_key := backups.drill_keys().identity(backup_id):
         return drill_key
-    try:
-        password = BaseHook.get_connection(IDENTITY).password
-    except AirflowNotFoundException:
-        password = None
+    connection = lookup.connection(IDENTITY)
+    password = connection.password if connection else None
     if not password:
         raise PermanentError(
             "The key of this backup is not here, for it is not the newest. Add a connection "

@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow.sdk import BaseHook
 from clinic.backups import check, survey
 from clinic.backups import expire as use_case
 from clinic.backups.model import BackupKind
@@ -17,7 +16,7 @@ from clinic.clients.backups_db import BackupsDb
 from clinic.clients.drive_upload import NeedsPersonError
 from clinic.errors import ClinicError, PermanentError
 
-from clinic_airflow import backups
+from clinic_airflow import backups, lookup
 from clinic_airflow.alerts import raise_breaches
 from clinic_airflow.hooks.drive import DriveHook
 from clinic_airflow.hooks.odoo_database import OdooDatabaseHook
@@ -93,7 +92,7 @@ def check_backups(last_success: datetime | None) -> list[str]:
 
 def _known(chosen: BackupSettings, *, is_first: bool) -> check.Known:
     if chosen.source == "http":
-        database = BaseHook.get_connection(backups.MANAGER).schema
+        database = lookup.required(backups.MANAGER).schema
     else:
         database = OdooDatabaseHook().database
     with closing(BackupsDb(SharedDbHook().conninfo())) as memory:

@@ -22,6 +22,7 @@ _ANSWERED: Final = re.compile(
 
 # In this order: a text about the mail server may name Odoo, where its addresses are put right.
 _SYSTEMS: Final = (
+    ("airflow", re.compile(r"\bAirflow's API server did not\b")),
     ("shared_db", re.compile(r"^Shared database\b")),
     ("mail", re.compile(r"^E-mail |\bmail server\b|\bsmtp_default\b")),
     ("broker", re.compile(r"RabbitMQ|\bbroker\b|rabbitmq_default")),

@@ -199,11 +199,13 @@ class Sender:
     ) -> None:
         channel = self._channels.get(delivery.channel)
         outage = self._ledger.outage(delivery.outage_id)
-        if channel is None or outage is None or delivery.target not in channel.targets:
-            self._drop(delivery, "the settings do not name this receiver any more", summary)
-            return
         if now - delivery.created_at > self._give_up_after:
             self._drop(delivery, "too old", summary)
+            return
+        if channel is None:  # settings that nobody can read name no channel either: it may be back
+            return
+        if outage is None or delivery.target not in channel.targets:
+            self._drop(delivery, "the settings do not name this receiver any more", summary)
             return
         self._ledger.claim(delivery)
         try:

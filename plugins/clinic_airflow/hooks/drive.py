@@ -22,6 +22,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 
 from clinic_airflow.hooks.store_test import logged_in
+from clinic_airflow.lookup import LooksUp
 from clinic_airflow.provider import DRIVE_FORM, python_style
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from google.api_core.client_options import ClientOptions
 
 
-class DriveHook(GoogleDriveHook):
+class DriveHook(LooksUp, GoogleDriveHook):
     """Turns an Airflow connection into a document store in Google Drive.
 
     The connection holds, in extra: ``keyfile_dict`` (the text of a key file: a service account's,

@@ -12,10 +12,11 @@ from clinic.clients.odoo_feed import OdooFeed
 from clinic.clients.odoo_rpc import OdooRpc
 from clinic.errors import ClinicError, PermanentError
 
+from clinic_airflow.lookup import LooksUp
 from clinic_airflow.provider import ODOO_FORM, python_style
 
 
-class OdooHook(BaseHook):
+class OdooHook(LooksUp, BaseHook):
     """Turns an Airflow connection into clients of Odoo.
 
     The connection holds: host (``https://odoo.clinic.example``), port where it is not the scheme's

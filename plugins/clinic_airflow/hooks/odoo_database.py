@@ -11,10 +11,11 @@ from airflow.sdk import BaseHook
 from clinic.errors import ClinicError, PermanentError
 from psycopg.conninfo import make_conninfo
 
+from clinic_airflow.lookup import LooksUp
 from clinic_airflow.provider import ODOO_DATABASE_FORM, python_style
 
 
-class OdooDatabaseHook(BaseHook):
+class OdooDatabaseHook(LooksUp, BaseHook):
     """Turns an Airflow connection into the address of Odoo's database and the place of its files.
 
     The connection holds: host, port, login (the role that owns Odoo's databases), password, schema

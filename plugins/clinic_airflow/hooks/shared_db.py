@@ -9,10 +9,11 @@ from clinic.clients.shared_db import SharedDb
 from clinic.errors import ClinicError, PermanentError
 from psycopg.conninfo import make_conninfo
 
+from clinic_airflow.lookup import LooksUp
 from clinic_airflow.provider import SHARED_DB_FORM, python_style
 
 
-class SharedDbHook(BaseHook):
+class SharedDbHook(LooksUp, BaseHook):
     """Turns an Airflow connection into clients of the shared database.
 
     The connection holds: host, port, login (``clinica_sync``), password and schema (the database).

@@ -9,12 +9,13 @@ from clinic.clients.webdav import WebDavStore
 from clinic.errors import PermanentError
 
 from clinic_airflow.hooks.store_test import logged_in
+from clinic_airflow.lookup import LooksUp
 from clinic_airflow.provider import WEBDAV_FORM, python_style
 
 _IS_NEXTCLOUD: Final = {"auto": None, "yes": True, "no": False}
 
 
-class WebDavHook(BaseHook):
+class WebDavHook(LooksUp, BaseHook):
     """Turns an Airflow connection into a document store on a WebDAV server.
 
     The connection holds: host (the account's folder in full,
