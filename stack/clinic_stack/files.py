@@ -42,3 +42,17 @@ def tree_fingerprint(paths: Iterable[Path]) -> str:
                 digest.update(f"{file.relative_to(top.parent)}\0".encode())
                 digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:12]
+
+
+def code_fingerprint(checkout: Path, folders: Iterable[str]) -> str:
+    """12 hexadecimal digits over the Python modules and the SQL in these folders of a checkout."""
+    found = (
+        path
+        for folder in folders
+        for top in checkout.glob(folder)
+        for path in top.rglob("*")
+        if path.suffix in {".py", ".sql"} and "__pycache__" not in path.parts
+    )
+    return fingerprint(
+        *(part for path in sorted(found) for part in (path.relative_to(checkout), path.read_text()))
+    )

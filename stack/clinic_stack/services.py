@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clinic_stack.commands import last_lines
 from clinic_stack.config import SERVICES, Config, StackError
-from clinic_stack.files import fingerprint, shell_variables, write_if_changed
+from clinic_stack.files import code_fingerprint, fingerprint, shell_variables, write_if_changed
 from clinic_stack.progress import Progress
 
 POLL_S = 0.2
@@ -35,6 +35,12 @@ SETTINGS_FILES = {
     "airflow": ("airflow/environment", "site/*/entry_points.txt"),
 }
 
+# What Airflow's processes import or read once when they start: without a new start they would go on
+# with what the checkout held before. `dags` they read again by themselves. Of the others that run
+# code of this checkout, Odoo is stopped while its addons are updated, and `google/made-from` tells
+# the emulator's code.
+AIRFLOW_CODE = ("include", "plugins", "providers/*/src", "sql/queries")
+"""Folders of the checkout."""
 
 ON_VENV = {"airflow", "gateway", "drive", "webdav", "mail"}
 """What runs on the Python packages of the lock, not on Debian's programs."""
@@ -230,8 +236,10 @@ class Runit:
         files = [
             path for each in SETTINGS_FILES[key] for path in sorted(self._config.state.glob(each))
         ]
-        extra = str(self._config.venv) if key in ON_VENV else self._config.root.name
-        return fingerprint(extra, *(path.read_text() for path in scripts + files if path.exists()))
+        extra = [str(self._config.venv) if key in ON_VENV else self._config.root.name]
+        if key == "airflow":
+            extra.append(code_fingerprint(self._config.checkout, AIRFLOW_CODE))
+        return fingerprint(*extra, *(path.read_text() for path in scripts + files if path.exists()))
 
     def _control(self, name: str, command: str) -> None:
         fifo = self._config.service_directory / name / "supervise" / "control"

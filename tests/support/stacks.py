@@ -33,17 +33,21 @@ class Stack:
     Args:
         state: The state folder; it need not exist.
         services: Names of the services to start; empty for all.
+        checkout: Whose commands; this one's.
         variables: Added to the environment of every command.
     """
 
-    def __init__(self, state: Path, services: str = CHEAP, **variables: str) -> None:
+    def __init__(
+        self, state: Path, services: str = CHEAP, *, checkout: Path = CHECKOUT, **variables: str
+    ) -> None:
         self.state = state
+        self._ctl = str(checkout / "stack" / "ctl")
         self._variables = {"CLINIC_STATE": str(state), "CLINIC_SERVICES": services} | variables
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end; its output is text."""
         return subprocess.run(
-            [str(CTL), *arguments],
+            [self._ctl, *arguments],
             env=self._environment() | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -55,7 +59,7 @@ class Stack:
     def begin(self, *arguments: str, wrapper: Sequence[str] = ()) -> subprocess.Popen[str]:
         """Start one command, in a session of its own; its output comes from `communicate()`."""
         return subprocess.Popen(
-            [*wrapper, str(CTL), *arguments],
+            [*wrapper, self._ctl, *arguments],
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
