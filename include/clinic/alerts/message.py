@@ -1,48 +1,32 @@
 """What people read of an outage: Spanish first, English below.
 
-An e-mail, an activity in Odoo and a webhook say the same: what happened, since when, how often,
-which DAGs, and what to do.
+An e-mail, an activity in Odoo and a webhook say the same: what is wrong, since when, what still
+works, and what to do first, in the words of the runbook; details, for later, below that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+from clinic.alerts.cause import DAG_FILE, KILLED
 from clinic.alerts.model import Severity
 from clinic.alerts.outage import Kind, Outage, Part
+from clinic.alerts.runbooks import FirstStep, of_alert, of_cause
 from clinic.alerts.settings import Settings
 
 MOST_PARTS: Final = 20
 """More are counted, not listed."""
+MOST_STEPS: Final = 3
+BETWEEN_LANGUAGES: Final = " / "
+"""What checks write between the Spanish and the English half of a text."""
 
-# What a cause is called, Spanish and English.
-_CAUSES: Final = {
-    "odoo": ("Odoo no responde", "Odoo does not answer"),
-    "broker": ("RabbitMQ no responde", "RabbitMQ does not answer"),
-    "shared_db": (
-        "La base de datos compartida no responde",
-        "The shared database does not answer",
-    ),
-    "drive": ("Google Drive no responde", "Google Drive does not answer"),
-    "nextcloud": ("Nextcloud no responde", "Nextcloud does not answer"),
-    "keycloak": ("Keycloak no responde", "Keycloak does not answer"),
-    "mail": ("El servidor de correo no responde", "The mail server does not answer"),
-    "webhook": ("El webhook de alertas no responde", "The webhook for alerts does not answer"),
-    "airflow": ("El servidor de Airflow no responde", "Airflow's own server does not answer"),
-    "killed": (
-        "Hay tareas que se cortaron sin decir por qué",
-        "Tasks ended without a word: killed, or out of memory",
-    ),
-    "dag_file": (
-        "Airflow no puede leer algún fichero de DAG",
-        "Airflow cannot read a file of DAGs",
-    ),
-}
+NAMES_NO_SYSTEM: Final = {KILLED, DAG_FILE}
+"""Causes that do not say by themselves what is wrong."""
+
 _SEVERITIES: Final = {
     Severity.CRITICAL: ("CRÍTICO", "CRITICAL"),
     Severity.WARNING: ("AVISO", "WARNING"),
@@ -51,23 +35,27 @@ _KINDS: Final = {
     Kind.OPENED: ("", ""),
     Kind.WORSE: ("ha empeorado: ", "got worse: "),
     Kind.REMINDER: ("sigue así: ", "still so: "),
-    Kind.CLOSED: ("resuelto: ", "resolved: "),
 }
+_OVER: Final = ("RESUELTO", "RESOLVED")
 _WORDS: Final = {
     "since": ("Desde", "Since"),
     "until": ("Hasta", "Until"),
+    "works": ("Sigue funcionando", "Still works"),
+    "do": ("Primer paso", "First step"),
+    "runbook": ("Guía", "Runbook"),
+    "details": ("Detalles", "Details"),
     "seen": ("Visto por última vez", "Last seen"),
     "times": ("Veces", "Times"),
     "dags": ("DAG afectados", "DAGs affected"),
-    "what": ("Qué ha pasado", "What happened"),
-    "do": ("Qué hacer", "What to do"),
     "more": ("y {} más", "and {} more"),
-    "task": ("Ha fallado la tarea {} de {}", "Task {} of {} failed"),
+    "task": ("Tarea {} de {}", "Task {} of {}"),
+    "channel": ("Envío de alertas: {}", "Sending alerts: {}"),
+    "detail": ("Detalle técnico", "Technical detail"),
+    "log": ("Registro", "Log"),
     "over": (
         "Todo vuelve a funcionar; no hace falta hacer nada.",
         "Everything works again; there is nothing to do.",
     ),
-    "log": ("registro", "log"),
 }
 _CLINIC_TIME: Final = ZoneInfo("Europe/Madrid")
 
@@ -102,10 +90,11 @@ class Renderer:
         return Rendered(subject, f"{text}\n", self._payload(outage, kind, at), self._link(outage))
 
     def _headline(self, outage: Outage, kind: Kind, language: int) -> str:
-        severity = _SEVERITIES[outage.severity][language]
-        what = f"{_KINDS[kind][language]}{_title(outage, language)}"
+        title = _title(outage, language)
+        if kind is Kind.CLOSED:
+            return f"{_OVER[language]}: {title}"
         count = f" ({len(outage.dags)} DAG)" if len(outage.dags) > 1 else ""
-        return f"{severity}: {what}{count}"
+        return f"{_SEVERITIES[outage.severity][language]}: {_KINDS[kind][language]}{title}{count}"
 
     def _body(self, outage: Outage, kind: Kind, language: int) -> str:
         say = {name: words[language] for name, words in _WORDS.items()}
@@ -113,27 +102,33 @@ class Renderer:
         lines.append(f"{say['since']}: {_time(outage.first_at)}")
         if kind is Kind.CLOSED:
             lines.append(f"{say['until']}: {_time(outage.quiet_since() or outage.last_at)}")
+            lines += ["", say["over"]]
         else:
+            for step in _steps(outage):
+                lines += ["", f"{say['works']}: {step.works[language]}"]
+                lines += ["", f"{say['do']}: {step.do[language]}"]
+                lines.append(f"{say['runbook']}: {self._settings.runbook(step.place)}")
+        lines += ["", f"{say['details']}:"]
+        if kind is not Kind.CLOSED:
             lines.append(f"{say['seen']}: {_time(outage.last_at)}")
         lines.append(f"{say['times']}: {outage.count}")
         if outage.dags:
             lines.append(f"{say['dags']}: {', '.join(outage.dags)}")
-        lines += ["", f"{say['what']}:"]
         for part in outage.parts[:MOST_PARTS]:
             lines += self._part(part, language, say)
         if len(outage.parts) > MOST_PARTS:
-            lines.append(f"  {say['more'].format(len(outage.parts) - MOST_PARTS)}")
-        lines += ["", f"{say['do']}:"]
-        if kind is Kind.CLOSED:
-            lines.append(f"  {say['over']}")
-        else:
-            lines += [f"  {self._settings.runbook(name)}" for name in _runbooks(outage.parts)]
+            lines.append(say["more"].format(len(outage.parts) - MOST_PARTS))
         return "\n".join(lines)
 
     def _part(self, part: Part, language: int, say: dict[str, str]) -> list[str]:
-        lines = [f"* {_part_title(part, language)} (×{part.count}, {_time(part.last_at)})"]
-        if part.detail:
-            lines.append(f"  {part.detail}")
+        name = _part_title(part, language)
+        if part.task_id and part.dag_id:
+            name = say["task"].format(part.task_id, part.dag_id)
+        lines = [f"* {name} (×{part.count}, {_time(part.last_at)})"]
+        if BETWEEN_LANGUAGES in part.detail:  # a check's own sentence
+            lines.append(f"  {_in(language, part.detail)}")
+        elif part.detail:
+            lines.append(f"  {say['detail']}: {part.detail}")
         if link := self._run(part):
             lines.append(f"  {say['log']}: {link}")
         return lines
@@ -162,6 +157,14 @@ class Renderer:
                 "cause": outage.cause,
                 "severity": outage.severity.value,
                 "title": {"es": _title(outage, 0), "en": _title(outage, 1)},
+                "first_steps": [
+                    {
+                        "still_works": {"es": step.works[0], "en": step.works[1]},
+                        "do": {"es": step.do[0], "en": step.do[1]},
+                        "runbook": self._settings.runbook(step.place),
+                    }
+                    for step in _steps(outage)
+                ],
                 "first_at": outage.first_at.isoformat(),
                 "last_at": outage.last_at.isoformat(),
                 "closed_at": outage.closed_at and outage.closed_at.isoformat(),
@@ -186,22 +189,40 @@ class Renderer:
         }
 
 
+def _steps(outage: Outage) -> list[FirstStep]:
+    """Return what to do first: one step for a system, else one for each runbook."""
+    if known := of_cause(outage.cause):
+        return [known]
+    wrong = [part for part in outage.parts if part.resolved_at is None] or outage.parts
+    return list(dict.fromkeys(of_alert(part.runbook, part.key) for part in wrong))[:MOST_STEPS]
+
+
 def _title(outage: Outage, language: int) -> str:
-    if known := _CAUSES.get(outage.cause):
-        return known[language]
-    first = _part_title(outage.parts[0], language)
-    return first if len(outage.parts) == 1 else f"{first} (+{len(outage.parts) - 1})"
+    first, others = outage.parts[0], len(outage.parts) - 1
+    known = of_cause(outage.cause)
+    if known is None:
+        title = _part_title(first, language)
+        return f"{title} (+{others})" if others else title
+    says_which = outage.cause not in NAMES_NO_SYSTEM or others
+    return known.what[language] if says_which else f"{known.what[language]} ({first.title})"
 
 
 def _part_title(part: Part, language: int) -> str:
     if part.task_id and part.dag_id:
-        return _WORDS["task"][language].format(part.task_id, part.dag_id)
-    known = _CAUSES.get(part.key.removeprefix("alerts/"))
-    return known[language] if known else part.title
+        return f"{of_alert(part.runbook).what[language]} ({part.title})"
+    if part.key.startswith("alerts/"):
+        return _WORDS["channel"][language].format(part.key.removeprefix("alerts/"))
+    return _in(language, part.title)
 
 
-def _runbooks(parts: Sequence[Part]) -> list[str]:
-    return list(dict.fromkeys(part.runbook for part in parts))
+def _in(language: int, text: str) -> str:
+    """Return the half of a check's text that is in this language.
+
+    >>> _in(1, "Drive se está llenando / Drive is filling up")
+    'Drive is filling up'
+    """
+    spanish, _, english = text.partition(BETWEEN_LANGUAGES)
+    return (english or spanish) if language else spanish
 
 
 def _time(at: datetime) -> str:

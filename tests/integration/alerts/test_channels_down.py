@@ -171,7 +171,7 @@ def test_a_shared_database_that_is_down_is_mailed_once_a_day_and_taken_over(
     house.let_pass(timedelta(hours=1))
     house.send()
     assert house.kinds()[-1] == "alert.closed"
-    assert [subject.split(":")[1] for subject in house.subjects()[1:]] == [" resuelto"]
+    assert house.subjects()[1:] == ["[Clínica] RESUELTO: La base de datos compartida no responde"]
 
 
 def test_without_airflows_tables_what_was_reported_is_still_told(

@@ -81,7 +81,7 @@ def test_an_outage_is_one_activity_until_it_is_over(house: House, odoo: OdooServ
     house.send()
     ((summary, is_open),) = activities(odoo)
     assert not is_open
-    assert "resuelto" in summary
+    assert summary == "[Clínica] RESUELTO: RabbitMQ no responde"
 
 
 def test_an_odoo_that_is_away_stops_nobody_and_is_told_when_it_is_back(

@@ -69,7 +69,7 @@ def test_it_is_told_once_when_all_works_again(house: House) -> None:
     house.send()
     house.send()
     assert house.kinds() == ["alert.opened", "alert.closed"]
-    assert "resuelto" in house.subjects()[1]
+    assert "RESUELTO" in house.subjects()[1]
     assert house.database.value("SELECT state FROM outages") == "closed"
 
 
@@ -156,6 +156,6 @@ def test_each_breach_is_an_outage_until_its_check_no_longer_finds_it(house: Hous
     assert house.subjects()[2:] == ["[Clínica] CRÍTICO: ha empeorado: Título de backups/drill"]
     house.let_pass(timedelta(hours=1))
     house.send()
-    assert house.subjects()[3:] == ["[Clínica] CRÍTICO: resuelto: Título de backups/age"]
+    assert house.subjects()[3:] == ["[Clínica] RESUELTO: Título de backups/age"]
     states = house.database.query("SELECT key, state FROM alerts ORDER BY key")
     assert [row["state"] for row in states] == ["resolved", "open"]

@@ -1,5 +1,6 @@
 """When people are told of an outage, and what they read."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from clinic.alerts.message import Renderer
@@ -15,6 +16,7 @@ from clinic.alerts.outage import (
     messages,
     next_message,
 )
+from clinic.alerts.runbooks import of_alert, of_cause
 from clinic.alerts.settings import Settings
 
 NOW = datetime(2026, 7, 1, 10, 0, tzinfo=UTC)
@@ -95,27 +97,66 @@ def test_the_worst_comes_first() -> None:
     assert [each.cause for each, _ in messages(both, NOW)] == ["broker", "odoo"]
 
 
-def test_a_message_says_everything_in_two_languages() -> None:
-    renderer = Renderer(
-        Settings(runbook_url="https://git.example/docs/runbooks/"), "https://airflow.example/"
-    )
-    message = renderer.render(
+RENDERER = Renderer(
+    Settings(runbook_url="https://git.example/docs/runbooks/"), "https://airflow.example/"
+)
+
+
+def test_a_message_says_what_to_do_first_in_two_languages() -> None:
+    message = RENDERER.render(
         outage(part(), part("sync_inventory", severity=Severity.CRITICAL)), Kind.OPENED, NOW
     )
     assert message.subject == "[Clínica] CRÍTICO: Odoo no responde (2 DAG)"
     spanish, english = message.text.split("\n--\n")
-    for words in ("Desde: 2026-07-01 12:00 CEST", "Veces: 6", "DAG afectados: drain_inv",
-                  "Ha fallado la tarea drain de drain_invoices", "HTTP 502",
-                  "Qué hacer"):  # fmt: skip
+    step = of_cause("odoo")
+    assert step is not None
+    for words in (f"Sigue funcionando: {step.works[0]}", f"Primer paso: {step.do[0]}",
+                  "Desde: 2026-07-01 12:00 CEST", "Veces: 6", "DAG afectados: drain_inv",
+                  "Tarea drain de drain_invoices", "Detalle técnico: Odoo x.y"):  # fmt: skip
         assert words in spanish
-    for words in ("Odoo does not answer", "Since: 2026-07-01 12:00 CEST", "Times: 6",
-                  "DAGs affected: drain_invoices, sync_inventory", "What to do",
-                  "https://git.example/docs/runbooks/sync_inventory.md"):  # fmt: skip
+    for words in ("WARNING", "CRITICAL", "Since", "Technical", "Runbook", step.do[1]):
+        assert words not in spanish
+    for words in ("CRITICAL: Odoo does not answer", f"Still works: {step.works[1]}",
+                  f"First step: {step.do[1]}", "Since: 2026-07-01 12:00 CEST", "Times: 6",
+                  "DAGs affected: drain_invoices, sync_inventory",
+                  "https://git.example/docs/runbooks/outages.md#odoo"):  # fmt: skip
         assert words in english
     run = "drain_invoices/runs/scheduled__2026-07-01T10%3A00%3A00%2B00%3A00"
     assert message.link == f"https://airflow.example/dags/{run}/tasks/drain"
     assert message.link in spanish
-    assert message.payload["data"]["dags"] == ["drain_invoices", "sync_inventory"]
+    data = message.payload["data"]
+    assert data["dags"] == ["drain_invoices", "sync_inventory"]
+    assert data["first_steps"][0]["do"] == {"es": step.do[0], "en": step.do[1]}
+
+
+def test_what_to_do_comes_before_the_details() -> None:
+    text = RENDERER.render(outage(part()), Kind.OPENED, NOW).text
+    heads = ["AVISO:", "Desde:", "Sigue funcionando:", "Primer paso:", "Guía:", "Detalle técnico:"]
+    assert [text.index(head) for head in heads] == sorted(text.index(head) for head in heads)
+
+
+def test_an_error_of_one_dag_says_what_does_not_work() -> None:
+    one = RENDERER.render(outage(part(), cause="error/KeyError/1"), Kind.OPENED, NOW)
+    assert one.subject == "[Clínica] AVISO: No se archivan las facturas (drain_invoices.drain)"
+    assert of_alert("drain_invoices.md").do[0] in one.text
+    killed = RENDERER.render(outage(part(), cause="killed"), Kind.OPENED, NOW)
+    assert killed.subject.endswith("sin decir por qué (drain_invoices.drain)")
+
+
+def test_a_checks_sentence_is_told_in_each_half_in_its_language() -> None:
+    found = replace(
+        part(severity=Severity.CRITICAL), key="backups/rpo", dag_id=None, task_id=None,
+        title="La copia es antigua / The backup is old", detail="Tiene 30 h. / It is 30 h old.",
+        runbook="backup_odoo.md",
+    )  # fmt: skip
+    message = RENDERER.render(outage(found, cause="backups/rpo"), Kind.OPENED, NOW)
+    assert message.subject == "[Clínica] CRÍTICO: La copia es antigua"
+    spanish, english = message.text.split("\n--\n")
+    assert "Tiene 30 h." in spanish
+    assert "It is" not in spanish
+    assert "It is 30 h old." in english
+    assert "Tiene" not in english
+    assert of_alert("backup_odoo.md", "backups/rpo").do[0] in spanish
 
 
 def test_forty_dags_are_one_short_message() -> None:
@@ -129,7 +170,8 @@ def test_forty_dags_are_one_short_message() -> None:
 def test_a_closing_message_asks_for_nothing() -> None:
     over = outage(part(resolved_at=NOW + 5 * MINUTE), told_at=NOW)
     message = Renderer(Settings(), "").render(over, Kind.CLOSED, NOW)
-    assert message.subject == "[Clínica] AVISO: resuelto: Odoo no responde"
+    assert message.subject == "[Clínica] RESUELTO: Odoo no responde"
     assert "Hasta: 2026-07-01 12:05 CEST" in message.text
     assert "no hace falta hacer nada" in message.text
     assert "docs/runbooks" not in message.text
+    assert "AVISO" not in message.text
