@@ -64,6 +64,7 @@ class OdooCluster(PostgresCluster):
         """
         super().__init__(folder, **settings)
         self.folder = folder
+        self.keys: dict[str, str] = {}
         self._numbers = itertools.count(1)
         self.start()
         with self.connect("postgres") as connection:
@@ -71,16 +72,13 @@ class OdooCluster(PostgresCluster):
                 psycopg.sql.SQL("CREATE ROLE odoo LOGIN CREATEDB PASSWORD {}").format(self.password)
             )
         copy_database(needed("ODOO_DB_URL"), self, PRISTINE, folder)
-        with self.connect(PRISTINE) as connection:
-            # Its changes carry transaction ids of the other cluster, which here are still to come.
-            connection.execute("DELETE FROM clinic_change")
         keys = folder / "keys.json"
         odoo = OdooServer(self, PRISTINE, folder / "pristine")
         run(
             *odoo.command("shell"), "--no-http", "--workers=0",
             input=_MAKE_KEYS, env={**odoo.environment, "CLINIC_KEYS": str(keys)},
         )  # fmt: skip
-        self.keys: dict[str, str] = json.loads(keys.read_text())
+        self.keys = json.loads(keys.read_text())
         keys.unlink()
 
     def new_database(self) -> str:
@@ -95,6 +93,7 @@ class OdooServer:
 
     Attributes:
         database: its database's name.
+        keys: API key by login; those of a copied database are in the copy too.
         url: of the workers; with workers=0, of everything.
         evented_url: of the evented process, where streams are.
     """
@@ -111,6 +110,7 @@ class OdooServer:
             workers: 0 for one process with threads.
         """
         self.cluster, self.database, self.workers = cluster, database, workers
+        self.keys = cluster.keys if isinstance(cluster, OdooCluster) else {}
         port, evented_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.evented_url = f"http://127.0.0.1:{evented_port if workers else port}"
@@ -234,7 +234,7 @@ class OdooServer:
 
     def headers(self, key: str = READER) -> dict[str, str]:
         """Return the headers of a request with a user's API key (or a key that is none)."""
-        secret = self.cluster.keys.get(key, key) if isinstance(self.cluster, OdooCluster) else key
+        secret = self.keys.get(key, key)
         return {"Authorization": f"bearer {secret}", "X-Odoo-Database": self.database}
 
     @contextlib.contextmanager

@@ -7,3 +7,5 @@ DROP FUNCTION IF EXISTS clinic_change_access() CASCADE;
 DROP FUNCTION IF EXISTS clinic_change_utc(timestamp);
 DROP TABLE IF EXISTS clinic_change_mark;
 DROP TABLE IF EXISTS clinic_change;
+DROP FUNCTION IF EXISTS clinic_change_xid();
+DROP FUNCTION IF EXISTS clinic_change_ended_below();

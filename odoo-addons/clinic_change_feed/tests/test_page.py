@@ -56,6 +56,7 @@ class TestPage(FeedCase):
     def test_rows_are_read_in_the_number_s_order_not_the_text_s(self):
         """As texts, 99999999999 stands behind 100000000000."""
         base = 10**11
+        self.let_ids_be_chosen()
         self.env.cr.execute(
             """
             INSERT INTO clinic_change (xid, entity, res_id, op)
@@ -80,6 +81,7 @@ class TestPage(FeedCase):
 
     def test_a_transaction_that_was_under_way_comes_when_it_has_ended(self):
         base = 10**11
+        self.let_ids_be_chosen()
         self.env.cr.execute(
             """
             INSERT INTO clinic_change (xid, entity, res_id, op)

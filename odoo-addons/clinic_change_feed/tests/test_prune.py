@@ -11,6 +11,7 @@ class TestPrune(FeedCase):
         super().setUp()
         self.env.cr.execute("DELETE FROM clinic_change")
         self.env.cr.execute("DELETE FROM clinic_change_mark")
+        self.let_ids_be_chosen()
 
     def mark(self, days, ended_below):
         self.env.cr.execute(
