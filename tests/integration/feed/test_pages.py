@@ -344,7 +344,8 @@ def test_a_dump_loaded_into_another_cluster_brings_no_transaction_ids_along(
     change_quant(odoo_server, stock, 0)
     odoo_server.sql("DELETE FROM clinic_change_mark")
     odoo_server.sql(
-        "INSERT INTO clinic_change_mark (at, pruned) VALUES (now() - make_interval(days => 8), true)"
+        "INSERT INTO clinic_change_mark (at, pruned)"
+        " VALUES (now() - make_interval(days => 8), true)"
     )
     theirs = odoo_server.call("clinic.change", "feed", cursor=None)["cursor"]
     cluster = PostgresCluster(tmp_path / "cluster")
