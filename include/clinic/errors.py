@@ -4,7 +4,8 @@
 
     ClinicError
     ├── TransientError   the same call may succeed later; retried, with a limit
-    │   └── NotYetError  what it works on was never there: a new installation, not a fault
+    │   ├── NotYetError  what it works on was never there: a new installation, not a fault
+    │   └── AwayError    what it needs serves nobody just now: another call would fare no better
     └── PermanentError   the same call cannot succeed; a person has to change something
         ├── RefusedError   the database refused a value: one bad row, not a broken system
         └── ParkError      one message cannot be processed; it is set aside, the queue goes on
@@ -35,6 +36,20 @@ class TransientError(ClinicError):
 
 class NotYetError(TransientError):
     """What the call works on has never been there; it comes by itself on a new installation."""
+
+
+class AwayError(TransientError):
+    """The other side serves nobody just now: down, full, or it refuses our login.
+
+    Args:
+        reason: A code of :class:`clinic.documents.reasons.WaitReason`.
+        message: What was being done, what came back, what to do.
+        retry_after_s: How long the other side asked us to wait; None when it did not say.
+    """
+
+    def __init__(self, reason: str, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.reason = reason
 
 
 class PermanentError(ClinicError):

@@ -28,10 +28,11 @@ from clinic.clients.drive_upload import (
     Patience,
     ResumableUpload,
     Resume,
+    UnusableIdError,
 )
-from clinic.documents.reasons import ParkReason
+from clinic.documents.reasons import ParkReason, WaitReason
 from clinic.documents.store import Stored, Upload
-from clinic.errors import ParkError, PermanentError, TransientError
+from clinic.errors import AwayError, ParkError, PermanentError, TransientError
 
 if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
@@ -121,15 +122,21 @@ class DriveStore:
                 if found := self._find(upload, patience):
                     return self._as_stored(upload, found, created=False)
                 file_id = self._files.new_id(patience)
+            except UnusableIdError as error:  # of another account, or older than Drive remembers
+                trouble = str(error)
+                if found := self._find(upload, patience):
+                    return self._as_stored(upload, found, created=False)
+                file_id = self._files.new_id(patience)
             except MissingError as error:
                 trouble = str(error)
                 self._files.forget(upload.folders)
                 patience.pause(error)
             if resume is not None:
                 resume.session_uri, resume.sent_bytes = None, 0
-        raise TransientError(
+        raise AwayError(
+            WaitReason.STORE_NO_ACCESS,
             f"Storing {upload.stored_name} in Drive: the place for it is not there, or disappears "
-            f"again and again. {trouble}"
+            f"again and again. {trouble}",
         )
 
     def check(self) -> str:

@@ -22,6 +22,7 @@ from clinic.clients.drive_upload import (
     NeedsPersonError,
     Patience,
 )
+from clinic.documents.reasons import WaitReason
 
 GOOGLE: Final = "https://www.googleapis.com"
 FOLDER: Final = "application/vnd.google-apps.folder"
@@ -221,11 +222,14 @@ class DriveFiles:
         quota = about["storageQuota"]
         if quota.get("limit") == "0":
             raise NeedsPersonError(
+                WaitReason.STORE_FULL,
                 f"Logged in to Drive as {who}, which has no space of its own: a service account "
-                "needs a shared drive (drive_id) or a person (delegate) in the connection."
+                "needs a shared drive (drive_id) or a person (delegate) in the connection.",
             )
         if "limit" in quota and int(quota["usage"]) >= int(quota["limit"]):
-            raise NeedsPersonError(f"Logged in to Drive as {who}, whose space is full.")
+            raise NeedsPersonError(
+                WaitReason.STORE_FULL, f"Logged in to Drive as {who}, whose space is full."
+            )
         return f"Logged in as {who}; files go to {folder} in their My Drive"
 
 

@@ -19,7 +19,8 @@ from typing import IO, TYPE_CHECKING, Any
 import requests
 from google.auth.exceptions import GoogleAuthError, RefreshError
 
-from clinic.errors import PermanentError, TransientError
+from clinic.documents.reasons import WaitReason
+from clinic.errors import AwayError, PermanentError, TransientError
 
 if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
@@ -47,7 +48,11 @@ class ConflictError(TransientError):
     """Drive answered 409: the id given for a new file is taken."""
 
 
-class NeedsPersonError(TransientError):
+class UnusableIdError(PermanentError):
+    """Drive does not take the id given for a new file: it gave it to another account, or never."""
+
+
+class NeedsPersonError(AwayError):
     """It can succeed once a person has changed something; waiting a minute does not help."""
 
 
@@ -168,21 +173,24 @@ class DriveApi:
                 method, url, timeout=_TIMEOUT_S, allow_redirects=False, **arguments
             )
         except RefreshError as error:
-            raise NeedsPersonError(_refused(doing, error)) from None
+            raise NeedsPersonError(WaitReason.STORE_SIGN_IN, _refused(doing, error)) from None
         except GoogleAuthError as error:
-            raise TransientError(
+            raise AwayError(
+                WaitReason.STORE_AWAY,
                 f"{doing}: no token from Google ({type(error).__name__}). Is its token endpoint "
-                "reachable?"
+                "reachable?",
             ) from None
         except requests.RequestException as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise NeedsPersonError(
+                    WaitReason.STORE_NO_ACCESS,
                     f"{doing}: the certificate of {self._endpoint} is not trusted. Name its "
-                    "authority in REQUESTS_CA_BUNDLE."
+                    "authority in REQUESTS_CA_BUNDLE.",
                 ) from None
             # Its text holds the address, and the address of an upload is a secret.
-            raise TransientError(
-                f"{doing}: the connection to Drive broke ({type(error).__name__})."
+            raise AwayError(
+                WaitReason.STORE_AWAY,
+                f"{doing}: the connection to Drive broke ({type(error).__name__}).",
             ) from None
         if answer.status_code in good:
             return answer
@@ -209,36 +217,46 @@ def _refused(doing: str, error: RefreshError) -> str:
 
 
 def _error_of(doing: str, answer: requests.Response) -> TransientError | PermanentError:
-    status, reason, message = answer.status_code, "", ""
+    status, reason, message, location = answer.status_code, "", "", ""
     try:
         error = answer.json()["error"]
         message = str(error["message"])[:300].rstrip(".")
         reason = str(error["errors"][0]["reason"])
+        location = str(error["errors"][0].get("location"))
     except (ValueError, KeyError, IndexError, TypeError):
         pass  # not Google's format: the status says enough
     said = f"{doing}: HTTP {status}" + (f" {reason}: {message}." if reason else ".")
     after_s = _retry_after_s(answer)
     if status == 401:
         return NeedsPersonError(
-            f"{said} The token was refused, a fresh one too. Check the connection's key and scope."
+            WaitReason.STORE_SIGN_IN,
+            f"{said} The token was refused, a fresh one too. Check the connection's key and scope.",
         )
     if reason in _SPACE_REASONS:
         return NeedsPersonError(
+            WaitReason.STORE_FULL,
             f"{said} There is no space left for this account. A service account has none of its "
             "own: name a shared drive (drive_id) or a person (delegate) in the connection; else "
-            "empty the trash or buy space."
+            "empty the trash or buy space.",
         )
     if status == 404:
         return MissingError(f"{said} Was it deleted, or is it not shared with this account?")
     if status == 409:
         return ConflictError(f"{said} The id is in use.")
-    if status in {408, 412, 429} or status >= 500 or reason in _RATE_REASONS:
-        return TransientError(f"{said} Trying again may help.", retry_after_s=after_s)
+    if status == 429 or reason in _RATE_REASONS:
+        said = f"{said} Trying again may help."
+        return AwayError(WaitReason.STORE_BUSY, said, retry_after_s=after_s)
+    if status in {408, 412} or status >= 500:
+        said = f"{said} Trying again may help."
+        return AwayError(WaitReason.STORE_AWAY, said, retry_after_s=after_s)
     if status == 403:
         return NeedsPersonError(
+            WaitReason.STORE_NO_ACCESS,
             f"{said} Give the account the right to write (Content manager of the shared drive) and "
-            "the scope https://www.googleapis.com/auth/drive."
+            "the scope https://www.googleapis.com/auth/drive.",
         )
+    if status == 400 and (location == "file.id" or "file id is not usable" in message.lower()):
+        return UnusableIdError(f"{said} Another id is needed.")
     return PermanentError(f"{said} Trying again cannot help.")
 
 
@@ -323,7 +341,7 @@ class ResumableUpload:
                     state.session_uri = None  # the session is over: anew
                     notify(state)
                     patience.pause(error)
-                except (NeedsPersonError, ConflictError):
+                except (NeedsPersonError, ConflictError, UnusableIdError):
                     raise
                 except PermanentError as error:
                     # 400 or 410: what is refused may be the session, whose week is over, and not

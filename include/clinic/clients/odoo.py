@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import httpx
 import stamina
 
-from clinic.documents.reasons import ParkReason
-from clinic.errors import ParkError, PermanentError, TransientError
+from clinic.documents.reasons import ParkReason, WaitReason
+from clinic.errors import AwayError, ParkError, PermanentError, TransientError
 
 # Where documents lie in Odoo; nothing else is ever downloaded.
 DOCUMENT_PATH: Final = re.compile(
@@ -146,11 +146,12 @@ class OdooClient:
                 _expect_content(doing, response)
                 _save(doing, response, sink, max_bytes, give_up_at)
         except httpx.TransportError as error:
-            raise out_of_reach(doing, error) from error
+            raise AwayError(WaitReason.ODOO_AWAY, str(out_of_reach(doing, error))) from error
         except OSError as error:
-            raise TransientError(
+            raise AwayError(
+                WaitReason.NO_ROOM,
                 f"{doing}: {sink} could not be written ({error.strerror or error}). Make room on "
-                "the disk; trying again may help."
+                "the disk; trying again may help.",
             ) from error
 
 
@@ -182,8 +183,9 @@ def _expect_content(doing: str, response: httpx.Response) -> None:
         )
     # A refused key or a redirect is a fault of the installation, not of this document.
     advice = ADVICE.get(status, "Is Odoo up, and is its address in the connection right?")
-    raise TransientError(
-        f"{doing}: HTTP {status}{_said(response)}. Trying again may help. {advice}"
+    reason = WaitReason.ODOO_SIGN_IN if status in {401, 403} else WaitReason.ODOO_AWAY
+    raise AwayError(
+        reason, f"{doing}: HTTP {status}{_said(response)}. Trying again may help. {advice}"
     )
 
 

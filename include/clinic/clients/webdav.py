@@ -44,7 +44,7 @@ from clinic.clients.webdav_protocol import (
     fit,
     segments,
 )
-from clinic.documents.reasons import ParkReason
+from clinic.documents.reasons import ParkReason, WaitReason
 from clinic.documents.store import Stored, Upload
 from clinic.errors import ClinicError, ParkError, PermanentError, TransientError
 
@@ -174,7 +174,9 @@ class WebDavStore:
         doing = f"Looking at {self._url}"
         entry = self._dav.look(doing, self._url + "/")
         if entry is None or not entry.is_folder:
-            raise NotMendedSoonError(f"{doing}: there is no such folder. Check the address.")
+            raise NotMendedSoonError(
+                WaitReason.STORE_NO_ACCESS, f"{doing}: there is no such folder. Check the address."
+            )
         kind = "Nextcloud" if self._nextcloud else "WebDAV"
         space = "" if entry.free_bytes is None else f", {entry.free_bytes / 1e9:.1f} GB free"
         return f"Logged in to {kind} at {self._url}{space}"
@@ -377,8 +379,9 @@ class WebDavStore:
         if self._dav.send(doing, "MKCOL", address, fine=(405, 409)).status_code == 409:
             if len(folder) == 1:
                 raise NotMendedSoonError(
+                    WaitReason.STORE_NO_ACCESS,
                     f"{doing}: {self._url} is not there. Check the address of the "
-                    "connection, and that the account exists."
+                    "connection, and that the account exists.",
                 )
             self._known_folders.discard(folder[:-1])
             self._make_folder(folder[:-1])

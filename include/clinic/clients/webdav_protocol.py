@@ -25,8 +25,8 @@ from urllib.parse import quote, unquote, urlsplit
 import httpx
 from lxml import etree
 
-from clinic.documents.reasons import ParkReason
-from clinic.errors import ParkError, PermanentError, TransientError
+from clinic.documents.reasons import ParkReason, WaitReason
+from clinic.errors import AwayError, ParkError, PermanentError, TransientError
 
 BLOCK_BYTES: Final = 256 * 1024
 """How much of a file is held in memory at once."""
@@ -50,13 +50,20 @@ ADVICE: Final[Mapping[int, str]] = {
 }
 """What to do about the refusals that somebody can mend, or that pass."""
 
+_MENDED: Final[Mapping[int, WaitReason]] = {
+    401: WaitReason.STORE_SIGN_IN,
+    403: WaitReason.STORE_NO_ACCESS,
+    405: WaitReason.STORE_NO_ACCESS,
+    507: WaitReason.STORE_FULL,
+}
+
 WAITING: Final = frozenset({408, 425, *ADVICE})
 
 UNFIT: Final = '"*:<>?|;#'
 """What Windows, or a server that misreads a Destination, cannot have in a name."""
 
 
-class NotMendedSoonError(TransientError):
+class NotMendedSoonError(AwayError):
     """A person has to do something first: of no use to try again within the minute."""
 
 
@@ -175,8 +182,9 @@ def parse_multistatus(doing: str, body: bytes) -> list[Entry]:
 
 def _not_webdav(doing: str, what: str) -> NotMendedSoonError:
     return NotMendedSoonError(
+        WaitReason.STORE_NO_ACCESS,
         f"{doing}: the server answers {what} where WebDAV's was asked for. Check that the address "
-        "of the connection is that of a WebDAV folder."
+        "of the connection is that of a WebDAV folder.",
     )
 
 
@@ -283,14 +291,16 @@ class Dav:
             ) as response:
                 yield response
         except httpx.TimeoutException as error:
-            raise TransientError(
+            raise AwayError(
+                WaitReason.STORE_AWAY,
                 f"{doing}: no answer in time ({type(error).__name__}). Trying again may help; "
-                "is the server overloaded?"
+                "is the server overloaded?",
             ) from error
         except httpx.TransportError as error:
-            raise TransientError(
+            raise AwayError(
+                WaitReason.STORE_AWAY,
                 f"{doing}: {str(error) or type(error).__name__}. Trying again may help; is the "
-                "server up, and its certificate good?"
+                "server up, and its certificate good?",
             ) from error
 
     def look(self, doing: str, url: str) -> Entry | None:
@@ -337,16 +347,21 @@ def refusal(doing: str, response: httpx.Response) -> TransientError | PermanentE
         said = f"{doing}: HTTP {status}"
     if status in {409, 404, 412}:
         return ConflictError(f"{said}. {ADVICE[status]}")
-    if status in {401, 403, 405, 507}:
-        return NotMendedSoonError(f"{said}. {ADVICE[status]}")
+    if reason := _MENDED.get(status):
+        return NotMendedSoonError(reason, f"{said}. {ADVICE[status]}")
     if status >= 500 or status in WAITING:
         advice = ADVICE.get(status, "Trying again may help; is the server in maintenance?")
         after_s = retry_after_s(response.headers.get("Retry-After"))
-        return TransientError(f"{said}. {advice}", retry_after_s=after_s)
+        said = f"{said}. {advice}"
+        if status == 423:  # this file's, or this folder's
+            return TransientError(said, retry_after_s=after_s)
+        reason = WaitReason.STORE_BUSY if status == 429 else WaitReason.STORE_AWAY
+        return AwayError(reason, said, retry_after_s=after_s)
     if status < 400:
         return NotMendedSoonError(
+            WaitReason.STORE_NO_ACCESS,
             f"{said}, to elsewhere. The login is not sent there: put the address that it leads to "
-            "into the connection."
+            "into the connection.",
         )
     return ParkError(
         ParkReason.STORE_REFUSED,

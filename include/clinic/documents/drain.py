@@ -24,17 +24,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from clinic.documents.away import Sides
 from clinic.documents.check import check_file
 from clinic.documents.fate import Copy, TooCostlyError, again_later, killed_worker, set_aside
 from clinic.documents.message import DocumentMessage, parse
 from clinic.documents.outbox import Notification, notification_body, notification_copy
 from clinic.documents.parcel import Parcel
 from clinic.documents.pdf import PdfOpener
-from clinic.documents.reasons import ParkReason
+from clinic.documents.reasons import ParkReason, WaitReason
 from clinic.documents.retry import delay_s
 from clinic.documents.store import DocumentStore, Stored, Upload
 from clinic.documents.workers import Job, Workers, wait_for_one
-from clinic.errors import ParkError, PermanentError, RefusedError, TransientError
+from clinic.errors import AwayError, ParkError, PermanentError, RefusedError, TransientError
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ WORKERS: Final = 4
 AHEAD: Final = 3  # messages held for each worker: more would be parked with one that kills it
 DOCUMENT_S: Final = 600.0  # the longest that one document may take in all
 UNROUTED: Final = "documents.unrouted"
+_ODOO: Final = "Odoo"
 _HEARTBEAT_S: Final = 1.0
 _FAREWELL_S: Final = 5.0
 
@@ -244,6 +246,7 @@ class Drain:
         self._count = workers
         self._document_s = document_s
         self._pdfs = PdfOpener()
+        self._sides = Sides()
         self._under_way: list[_Task] = []
         self.summary = DrainSummary()
 
@@ -485,7 +488,7 @@ class Drain:
                 error = enough
         elif not isinstance(error, ParkError):
             error = ParkError(ParkReason.STORE_REFUSED, str(error))
-        reason = str(error.reason) if isinstance(error, ParkError) else "not_now"
+        reason = _reason(error)
         detail = str(error)[:2000].replace("\0", "")
         facts: dict[str, Any] = {"reason": reason, "detail": detail}
         if isinstance(error, ParkError):
@@ -524,10 +527,13 @@ class Drain:
         try:
             with self._spooling(task):
                 size_bytes = message.metadata.size_bytes
-                self._source.download(message.file_path, task.spooled, size_bytes)
+                self._sides.expect(store.place)
+                with self._sides.asking(_ODOO):
+                    self._source.download(message.file_path, task.spooled, size_bytes)
                 check_file(task.spooled, message, self._pdfs)
                 if task.reserved_id is None:
-                    task.reserved_id = store.reserve()
+                    with self._sides.asking(store.place, is_proof=False):
+                        task.reserved_id = store.reserve()
                     if task.reserved_id is not None:
                         task.reservation = Reservation(
                             message, store.name, store.place, task.reserved_id
@@ -540,10 +546,11 @@ class Drain:
     def _put(self, task: _Task) -> Stored:
         """Store a document that was fetched."""
         expected = task.message.metadata
+        store = self._stores[task.message.document_type]
         began_at = time.monotonic()
         try:
-            with self._spooling(task):
-                return self._stores[task.message.document_type].put(
+            with self._spooling(task), self._sides.asking(store.place):
+                return store.put(
                     Upload(
                         document_id=task.message.document_id,
                         revision=task.message.revision,
@@ -568,14 +575,22 @@ class Drain:
             yield
         except (OSError, MemoryError) as error:
             said = getattr(error, "strerror", None) or type(error).__name__
-            raise TransientError(
+            raise AwayError(
+                WaitReason.NO_ROOM,
                 f"The file of {task.message} on its way through {self._spool_dir}: {said}. Make "
-                "room on the machine; trying again may help."
+                "room on the machine; trying again may help.",
             ) from error
 
 
 def _all(task: _Task) -> list[Parcel]:
     return [task.parcel, *task.twins]
+
+
+def _reason(error: TransientError | PermanentError) -> str:
+    """Return the code of what happened."""
+    if isinstance(error, AwayError | ParkError):
+        return str(error.reason)
+    return str(WaitReason.TOO_SLOW if isinstance(error, TooCostlyError) else WaitReason.NOT_NOW)
 
 
 def _other_content(message: DocumentMessage) -> ParkError:

@@ -1,8 +1,23 @@
-"""Why a message was parked: the codes in ``x-park-reason`` and in what Odoo is told."""
+"""Why a message waits or was parked: the codes in ``x-park-reason`` and in what Odoo is told."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+
+class WaitReason(StrEnum):
+    """One code for each thing that a person, or time, mends: the message comes again by itself."""
+
+    STORE_AWAY = "store_away"
+    STORE_BUSY = "store_busy"
+    STORE_FULL = "store_full"
+    STORE_SIGN_IN = "store_sign_in"
+    STORE_NO_ACCESS = "store_no_access"
+    ODOO_AWAY = "odoo_away"
+    ODOO_SIGN_IN = "odoo_sign_in"
+    NO_ROOM = "no_room"
+    TOO_SLOW = "too_slow"
+    NOT_NOW = "not_now"
 
 
 class ParkReason(StrEnum):

@@ -12,7 +12,8 @@ import pytest
 from clinic.clients.broker_queue import BrokerQueue
 from clinic.clients.documents_db import DocumentsDb
 from clinic.documents.message import problems_of
-from clinic.errors import PermanentError, TransientError
+from clinic.documents.reasons import WaitReason
+from clinic.errors import AwayError, PermanentError, TransientError
 from support.draining import QUEUE, FolderStore, message, pdf
 from support.stack_env import needed
 
@@ -160,6 +161,44 @@ def test_a_store_that_is_down_puts_a_document_off(
     summary = rig.drain(idle_s=20)
     assert summary["stored"] == 1
     assert states(rig) == ["stored"]
+
+
+def test_a_store_that_is_down_is_not_asked_for_each_document(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def down(upload: object) -> None:
+        nonlocal asked
+        asked += 1
+        raise AwayError(WaitReason.STORE_AWAY, "The store does not answer.")
+
+    monkeypatch.setattr(rig.store, "put", down)
+    rig.publish(*(offered(rig, str(number)) for number in range(20)))
+    assert rig.drain()["retried"] == 20
+    assert 2 <= asked <= 8  # those under way when it was found out
+    rows = rig.database.query("SELECT DISTINCT state, last_reason FROM documents")
+    assert rows == [{"state": "retrying", "last_reason": "store_away"}]
+    monkeypatch.undo()
+    rig.publish(offered(rig, "later"))
+    assert rig.drain()["stored"] > 0  # the next run asks it
+
+
+def test_one_document_that_a_store_cannot_take_holds_up_no_neighbour(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = rig.store.put
+    huge, *others = [offered(rig, str(number)) for number in range(12)]
+
+    def no_space_for_one(upload: Any) -> Any:
+        if upload.document_id == huge["document_id"]:
+            raise AwayError(WaitReason.STORE_FULL, "No space for so large a file.")
+        return put(upload)
+
+    monkeypatch.setattr(rig.store, "put", no_space_for_one)
+    rig.publish(huge, *others)
+    summary = rig.drain(workers=1)
+    assert (summary["stored"], summary["retried"]) == (11, 1)
 
 
 def test_a_full_disk_puts_a_document_off_and_says_so(

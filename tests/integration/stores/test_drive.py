@@ -174,6 +174,15 @@ def test_a_repeat_without_a_reserved_id_finds_it_by_its_properties(
     stored_once(drive, upload, first)
 
 
+def test_an_id_that_this_account_cannot_use_is_replaced(
+    drive: Drive, store: DriveStore, upload: Upload
+) -> None:
+    foreign = replace(upload, reserved_id="1AnIdOfAnotherAccount")
+    first = store.put(foreign)
+    stored_once(drive, upload, first)
+    assert store.put(foreign) == replace(first, created=False)
+
+
 def test_other_bytes_in_its_place_are_never_overwritten(
     drive: Drive, store: DriveStore, upload: Upload, tmp_path: Path
 ) -> None:
