@@ -12,7 +12,7 @@ from clinic.alerts import report as reports
 from clinic.alerts.cause import DAG_FILE
 from clinic.alerts.model import Alert, Severity
 from clinic.alerts.report import Report
-from clinic.alerts.words import shortened
+from clinic.alerts.words import error_in
 
 log = logging.getLogger(__name__)
 
@@ -124,8 +124,8 @@ def _look_at_files(ledger: Ledger, airflow: Airflow, now: datetime) -> None:
         key = f"dag_file/{name}"
         if key in known:
             continue  # it is not broken once more each minute
-        last = trace.strip().rpartition("\n")[2]
-        alert = Alert(key, DAG_FILE, Severity.WARNING, name, shortened(last), "send_alerts.md")
+        said = error_in(trace, name)
+        alert = Alert(key, DAG_FILE, Severity.WARNING, name, said, "send_alerts.md")
         ledger.raise_alert(alert, DAG_FILES, now)
     ledger.resolve_others(DAG_FILES, [f"dag_file/{name}" for name in broken], now)
 

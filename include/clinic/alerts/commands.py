@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from clinic.clients.alerts_db import AlertsDb
 from clinic.errors import PermanentError
+from clinic.tables import print_table
 
 app = typer.Typer(help="What is wrong, and since when.", no_args_is_help=True)
 
@@ -30,19 +29,24 @@ def list_open(shared_db_url: SharedUrl) -> None:
     """List what is open, the oldest first."""
     with closing(AlertsDb(shared_db_url)) as ledger:
         rows = ledger.list_open()
-    table = Table("key", "cause", "severity", "since (UTC)", "last (UTC)", "times", "detail")
-    for row in rows:
-        table.add_row(
-            row["key"],
-            row["cause"],
-            row["severity"],
-            row["first_at"].isoformat(" ", "seconds")[:19],
-            row["last_at"].isoformat(" ", "seconds")[:19],
-            str(row["count"]),
-            row["detail"],
-        )
-    console = Console()
-    console.print(table if rows else "Nothing is open.")
+    if not rows:
+        typer.echo("Nothing is open.")
+        return
+    print_table(
+        ("key", "cause", "severity", "since (UTC)", "last (UTC)", "times", "detail"),
+        [
+            (
+                row["key"],
+                row["cause"],
+                row["severity"],
+                row["first_at"].isoformat(" ", "seconds")[:19],
+                row["last_at"].isoformat(" ", "seconds")[:19],
+                row["count"],
+                row["detail"],
+            )
+            for row in rows
+        ],
+    )
 
 
 @app.command()
@@ -54,4 +58,4 @@ def resolve(
     with closing(AlertsDb(shared_db_url)) as ledger:
         if not ledger.resolve(key, datetime.now(UTC)):
             raise PermanentError(f"No alert {key!r} is open. `clinic alerts list` says which are.")
-    Console().print("Resolved. The closing message follows once its outage has been quiet.")
+    typer.echo("Resolved. The closing message follows once its outage has been quiet.")

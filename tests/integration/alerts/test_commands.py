@@ -21,13 +21,15 @@ def test_what_is_open_is_listed_until_somebody_closes_it(
     database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SHARED_DB_SYNC_URL", database.sync_url)
-    monkeypatch.setenv("COLUMNS", "200")
-    alert = Alert("rpo", "rpo", Severity.CRITICAL, "Too old", "30 h", "check_backups.md")
+    detail = "The newest backup is 30 h old. " * 10
+    alert = Alert("rpo", "rpo", Severity.CRITICAL, "Too old", detail, "check_backups.md")
     ledger = AlertsDb(database.sync_url)
     ledger.raise_alert(alert, "check_backups", datetime.now(UTC))
     ledger.close()
     assert clinic(monkeypatch, "list") == 0
-    assert "critical" in capsys.readouterr().out
+    columns, line = capsys.readouterr().out.splitlines()
+    assert columns.split("\t")[::6] == ["key", "detail"]
+    assert line.split("\t")[::6] == ["rpo", detail.strip()]
     assert "No alert 'other' is open" in str(clinic(monkeypatch, "resolve", "other"))
     assert clinic(monkeypatch, "resolve", "rpo") == 0
     capsys.readouterr()

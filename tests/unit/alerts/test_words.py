@@ -1,7 +1,7 @@
 """What a message says of an error: short, and without what nobody else may know."""
 
 import pytest
-from clinic.alerts.words import LONGEST, shortened
+from clinic.alerts.words import LONGEST, error_in, shortened
 
 SECRETS = {
     "a login in an address": "GET postgresql://clinica:s3cret@db.example/x failed",
@@ -42,3 +42,56 @@ def test_a_long_text_is_cut_and_a_line() -> None:
     assert len(said) == LONGEST
     assert said.startswith("word word")
     assert said.endswith("…")
+
+
+# As Airflow 3.3 kept them of files with these faults.
+TRACES = {
+    "import": (
+        """Traceback (most recent call last):
+  File "<frozen importlib._bootstrap>", line 488, in _call_with_frames_removed
+  File "/opt/dags/bad.py", line 1, in <module>
+    from clinic.backups.take import Takes
+ImportError: cannot import name 'T' from 'clinic.backups.take' (/o/take.py)
+""",
+        "bad.py:1: ImportError: cannot import name 'T' from 'clinic.backups.take' (/o/take.py)",
+    ),
+    "several lines": (
+        """Traceback (most recent call last):
+  File "/opt/dags/bad.py", line 3, in f
+    import nothing_there
+ModuleNotFoundError: No module named 'nothing_there'
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "/opt/dags/bad.py", line 6, in <module>
+    f()
+    ~^^
+  File "/opt/include/other.py", line 5, in f
+    raise ValueError("First line of it.\\nHint: do this") from e
+ValueError: First line of it.
+Hint: do this
+""",
+        "bad.py:6: ValueError: First line of it. Hint: do this",
+    ),
+    "syntax": (
+        """Traceback (most recent call last):
+  File "<frozen importlib._bootstrap_external>", line 1090, in source_to_code
+  File "/opt/dags/bad.py", line 1
+    def x(:
+          ^
+SyntaxError: invalid syntax
+""",
+        "bad.py:1: SyntaxError: invalid syntax",
+    ),
+    "no frames": (
+        "AirflowTimetableInvalid: Exactly 5, 6 or 7 columns has to be specified.",
+        "AirflowTimetableInvalid: Exactly 5, 6 or 7 columns has to be specified.",
+    ),
+    "nothing": ("", ""),
+}
+
+
+@pytest.mark.parametrize(("trace", "said"), TRACES.values(), ids=TRACES.keys())
+def test_a_traceback_says_where_what_and_why(trace: str, said: str) -> None:
+    assert error_in(trace, "bad.py") == said
