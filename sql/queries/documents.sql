@@ -62,6 +62,34 @@ SELECT
     begun.reserved_in
 FROM begun;
 
+-- name: add_steps(document_ids, revisions, states, instants, actors)!
+-- What happened before a message came; each once, though the message comes again.
+INSERT INTO document_events (document_id, revision, state, at, actor)
+SELECT
+    given.document_id,
+    given.revision,
+    given.state,
+    given.at,
+    given.actor
+FROM
+    unnest(
+        cast(:document_ids AS uuid[]),
+        cast(:revisions AS integer[]),
+        cast(:states AS text[]),
+        cast(:instants AS timestamptz[]),
+        cast(:actors AS text[])
+    ) AS given (document_id, revision, state, at, actor)
+WHERE
+    NOT EXISTS (
+        SELECT
+        FROM document_events AS known
+        WHERE
+            known.document_id = given.document_id
+            AND known.revision = given.revision
+            AND known.state = given.state
+            AND known.at = given.at
+    );
+
 -- name: kept_documents(document_ids, revisions)
 SELECT
     known.document_id,

@@ -29,15 +29,45 @@ INSERT INTO document_events (document_id, revision, state, detail, actor)
 VALUES (:document_id, :revision, :state, cast(:detail AS jsonb), :actor);
 
 -- name: read_timeline(document_id)
+-- The whole path: what Odoo and the drains did, what was told of it, and who replayed it.
 SELECT
-    at,
-    revision,
-    state,
-    actor,
-    detail
-FROM document_events
-WHERE document_id = :document_id
-ORDER BY number;
+    path.at,
+    path.revision,
+    path.state,
+    path.actor,
+    path.detail
+FROM (
+    SELECT
+        at,
+        number,
+        revision,
+        state,
+        actor,
+        detail
+    FROM document_events
+    WHERE document_id = :document_id
+    UNION ALL
+    SELECT
+        sent_at AS at,
+        NULL AS number,
+        revision,
+        'told' AS state,
+        'outbox' AS actor,
+        jsonb_build_object('event', kind, 'notification_id', notification_id) AS detail
+    FROM outbox
+    WHERE document_id = :document_id AND sent_at IS NOT NULL
+    UNION ALL
+    SELECT
+        at,
+        NULL AS number,
+        cast(split_part(message_id, '.', 2) AS integer) AS revision,
+        'replayed' AS state,
+        who AS actor,
+        jsonb_build_object('why', why) AS detail
+    FROM document_replays
+    WHERE message_id ~ ('^' || :document_id || '\.[0-9]{1,9}$')
+) AS path
+ORDER BY path.at, path.number;
 
 -- name: record_replay(who, why, queue, message_id)!
 INSERT INTO document_replays (who, why, queue, message_id)

@@ -10,6 +10,7 @@ import psycopg
 
 from clinic.clients.shared_db import SharedDb
 from clinic.documents.drain import Begun, Failure, Kept, Outcome, Reservation
+from clinic.documents.history import Step
 from clinic.documents.message import DocumentMessage
 from clinic.documents.outbox import Notification
 from clinic.documents.store import Stored
@@ -60,11 +61,26 @@ class DocumentsDb(SharedDb):
                 )
             self._locked_on = connection
 
-    def begin(self, messages: Sequence[DocumentMessage]) -> list[Begun | Kept]:
+    def begin(
+        self, messages: Sequence[DocumentMessage], before: Sequence[Sequence[Step]] = ()
+    ) -> list[Begun | Kept]:
         """Note that storing begins, each document once; return with each what was known of it."""
         with self.transaction("beginning documents"):
             connection = self._mine()
             self._queries.need_not_be_on_disk(connection)
+            steps = [
+                (message, step)
+                for message, happened in zip(messages, before, strict=False)
+                for step in happened
+            ]
+            if steps:
+                self._queries.add_steps(
+                    connection,
+                    **_keys([message for message, _ in steps]),
+                    states=[step.state for _, step in steps],
+                    instants=[step.at for _, step in steps],
+                    actors=[step.actor for _, step in steps],
+                )
             rows = self._queries.begin_documents(
                 connection,
                 **_keys(messages),

@@ -27,6 +27,7 @@ from typing import Any, Final, Protocol
 from clinic.documents.away import Sides
 from clinic.documents.check import check_file
 from clinic.documents.fate import Copy, TooCostlyError, again_later, killed_worker, set_aside
+from clinic.documents.history import Step, steps_of
 from clinic.documents.message import DocumentMessage, parse
 from clinic.documents.outbox import Notification, notification_body, notification_copy
 from clinic.documents.parcel import Parcel
@@ -107,8 +108,15 @@ class Ledger(Protocol):
         """Become the only drain of the queue."""
         ...
 
-    def begin(self, messages: Sequence[DocumentMessage]) -> list[Begun | Kept]:
-        """Note that storing begins, each document once; return with each what was known of it."""
+    def begin(
+        self, messages: Sequence[DocumentMessage], before: Sequence[Sequence[Step]] = ()
+    ) -> list[Begun | Kept]:
+        """Note that storing begins, each document once; return with each what was known of it.
+
+        Args:
+            messages: The documents.
+            before: What happened to each before it came.
+        """
         ...
 
     def kept(self, messages: Sequence[DocumentMessage]) -> list[Kept | None]:
@@ -352,7 +360,10 @@ class Drain:
         if not tasks:
             return []
         try:
-            known = self._ledger.begin([task.message for task in tasks])
+            known = self._ledger.begin(
+                [task.message for task in tasks],
+                [_before(task.parcel) for task in tasks],
+            )
         except RefusedError as error:
             if len(tasks) > 1:  # one bad value must not hold up its neighbours
                 return [each for task in tasks for each in self._begin([task])]
@@ -580,6 +591,11 @@ class Drain:
                 f"The file of {task.message} on its way through {self._spool_dir}: {said}. Make "
                 "room on the machine; trying again may help.",
             ) from error
+
+
+def _before(parcel: Parcel) -> Sequence[Step]:
+    """Return what happened before a message first came; a later attempt brings the same."""
+    return steps_of(parcel.headers) if parcel.attempt == 1 else ()
 
 
 def _all(task: _Task) -> list[Parcel]:

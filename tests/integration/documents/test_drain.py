@@ -4,6 +4,7 @@ import json
 import threading
 import time
 import uuid
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import psycopg
 import pytest
 from clinic.clients.broker_queue import BrokerQueue
 from clinic.clients.documents_db import DocumentsDb
+from clinic.clients.notifications_db import NotificationsDb
 from clinic.documents.message import problems_of
 from clinic.documents.reasons import WaitReason
+from clinic.documents.replay import Selection, WorkQueue, replay
 from clinic.errors import AwayError, PermanentError, TransientError
-from support.draining import QUEUE, FolderStore, message, pdf
+from support.draining import QUEUE, FolderStore, message, parcel_of, pdf
 from support.stack_env import needed
 
 from .conftest import Rig
@@ -60,6 +63,44 @@ def test_a_document_that_comes_again_is_stored_and_told_under_one_id(rig: Rig) -
     assert (second["stored"], second["duplicates"]) == (0, 1)
     assert len(list(rig.store.folder.iterdir())) == 1
     assert len({properties.message_id for properties, _ in rig.take("notification_queue")}) == 1
+
+
+def test_the_timeline_is_the_whole_path(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = offered(rig)
+    content, properties = parcel_of(body)
+    properties["headers"] |= {
+        "x-made-at": "2026-11-24T10:00:00+00:00",
+        "x-made-by": "Ana García",
+        "x-rendered-at": "2026-11-24T10:00:02+00:00",
+        "cloudEvents:time": "2026-11-24T10:00:03+00:00",
+        "x-sent-again-at": "no instant",
+    }
+    rig.broker.publish("documents_exchange", "invoice.created", content, content, **properties)
+    monkeypatch.setattr(rig.store, "put", lambda _: (_ for _ in ()).throw(PermanentError("No.")))
+    assert rig.drain()["parked"] == 1
+    monkeypatch.undo()
+    with (
+        closing(NotificationsDb(rig.database.sync_url)) as notifications,
+        closing(BrokerQueue(rig.broker.connect, f"{QUEUE}.parking")) as lot,
+    ):
+        queue = WorkQueue.INVOICES
+        replay(lot, notifications, queue, Selection(), person="eva", reason="renamed back")
+        rig.drain()
+        path = notifications.timeline(body["document_id"])
+    assert [(row["state"], row["actor"]) for row in path] == [
+        ("made", "Odoo: Ana García"),
+        ("rendered", "Odoo"),
+        ("published", "Odoo"),
+        ("storing", f"drain {QUEUE}"),
+        ("parked", f"drain {QUEUE}"),
+        ("told", "outbox"),
+        ("replayed", "eva"),
+        ("storing", f"drain {QUEUE}"),
+        ("stored", f"drain {QUEUE}"),
+        ("told", "outbox"),
+    ]
+    assert path[6]["detail"] == {"why": "renamed back"}
+    assert {row["revision"] for row in path} == {1}
 
 
 def test_a_message_that_says_something_else_of_a_document_is_judged_by_itself(rig: Rig) -> None:
