@@ -198,6 +198,8 @@ class EmailChannel:
             lang="es_ES",
             subject=message.subject,
             body_text=message.text,
+            kept_in=f"the Airflow Variable {alert_settings.NAME}",
+            dated=at,
         )
         try:
             self._mailer = self._mailer or mailer()
@@ -292,8 +294,5 @@ def _mail_directly(
         return
     reports = [found for _, found in read_all(failures.folder()) if found is not None]
 
-    def send(address: str, message_id: str, outage: Outage, kind: Kind) -> None:
-        email.write(address, message_id, outage, kind, now)
-
-    told = direct.tell_directly(_note_file(), error, reports, settings.emails, send, now)
+    told = direct.tell_directly(_note_file(), error, reports, settings.emails, email.write, now)
     log.warning("the shared database is down; told by mail: %d", told)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
-from uuid import uuid4
+from uuid import NAMESPACE_OID, uuid4, uuid5
 
 from clinic.alerts.collect import TASKS, alert_of
 from clinic.alerts.model import Alert, Severity
@@ -66,7 +66,7 @@ def tell_directly(
     error: ClinicError,
     reports: Iterable[Report],
     emails: Sequence[str],
-    send: Callable[[str, str, Outage, Kind], None],
+    send: Callable[[str, str, Outage, Kind, datetime], None],
     now: datetime,
 ) -> int:
     """Mail that the shared database is down to whoever was not told within a day.
@@ -76,7 +76,8 @@ def tell_directly(
         error: What the database, or the way to it, said.
         reports: What failed meanwhile, as far as it is known.
         emails: Whom to tell.
-        send: Sends to an address, under an id, a message about an outage.
+        send: Sends to an address, under an id, a message about an outage as of a time; what is sent
+            again after a kill has the same id and time, what is told the next day has others.
         now: The time.
 
     Returns:
@@ -84,7 +85,7 @@ def tell_directly(
     """
     note = read_note(file) or Note(str(uuid4()), now.isoformat(), shortened(str(error)))
     outage = _outage(note, [report for report in reports if report.cause == CAUSE], now)
-    told = 0
+    told, since = 0, datetime.fromisoformat(note.since)
     for address in emails:
         last, tried = note.told_at.get(address), note.tried_at.get(address)
         if last and now - datetime.fromisoformat(last) < REMIND_AFTER:
@@ -94,8 +95,11 @@ def tell_directly(
         # Claimed first: who is killed now is not followed by one who mails each minute.
         note.tried_at[address] = now.isoformat()
         _write(file, note)
+        due = datetime.fromisoformat(last) + REMIND_AFTER if last else since
+        message_id = str(uuid5(NAMESPACE_OID, f"{note.outage_id}/{due.isoformat()}"))
+        kind = Kind.REMINDER if last else Kind.OPENED
         try:
-            send(address, note.outage_id, outage, Kind.REMINDER if last else Kind.OPENED)
+            send(address, message_id, outage, kind, due)
         except ClinicError as failed:
             log.warning("the alert could not be mailed either: %s", shortened(str(failed)))
             continue

@@ -45,7 +45,7 @@ class SmtpMailer:
         try:
             client = self._open()
             _expect(doing, client.mail(self._sender), sender=True)
-            _expect(doing, client.rcpt(mail.to))
+            _expect(doing, client.rcpt(mail.to), kept_in=mail.kept_in)
         except (OSError, smtplib.SMTPException) as error:  # an SMTPException is an OSError too
             self._drop()
             raise TransientError(
@@ -118,14 +118,14 @@ def compose(mail: Mail, sender: str) -> EmailMessage:
         message["From"] = sender
         message["To"] = Address(display_name=mail.name, addr_spec=mail.to)
         message["Subject"] = mail.subject
-        message["Date"] = datetime.now(UTC)
+        message["Date"] = mail.dated or datetime.now(UTC)
         message["Message-ID"] = message_id(mail, sender)
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers
     except (ValueError, HeaderParseError, IndexError) as error:
         raise PermanentError(
             f"E-mail about notification {mail.notification_id}: the address "
-            f"{masked(mail.to[:200])!r} or the subject cannot be used. Correct the person's e-mail "
-            "in Odoo."
+            f"{masked(mail.to[:200])!r} or the subject cannot be used. Correct the address in "
+            f"{mail.kept_in}."
         ) from error
     message.set_content(mail.body_text)  # drops every Content- header there was
     message["Content-Language"] = mail.lang.replace("_", "-")
@@ -138,7 +138,9 @@ def message_id(mail: Mail, sender: str) -> str:
     return f"<{mail.notification_id}.{whom}@{sender.rpartition('@')[2] or 'clinic.invalid'}>"
 
 
-def _expect(doing: str, answer: tuple[int, bytes], *, sender: bool = False) -> None:
+def _expect(
+    doing: str, answer: tuple[int, bytes], *, sender: bool = False, kept_in: str = "Odoo"
+) -> None:
     """Raise what a reply means that is not yes (RFC 5321, 4.2.1: 4 for now, 5 for good)."""
     code, text = answer
     if 200 <= code < 300:
@@ -147,7 +149,7 @@ def _expect(doing: str, answer: tuple[int, bytes], *, sender: bool = False) -> N
     if sender:  # a fault of the installation, not of this mail
         raise TransientError(f"{said} Correct from_email in the connection smtp_default.")
     if 500 <= code < 600:
-        raise PermanentError(f"{said} Trying again cannot help: correct the address in Odoo.")
+        raise PermanentError(f"{said} Trying again cannot help: correct the address in {kept_in}.")
     raise TransientError(f"{said} It was not sent; trying again may help.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Protocol
 
 from clinic.errors import ClinicError
@@ -34,6 +35,10 @@ class Mail:
     lang: str
     subject: str
     body_text: str
+    kept_in: str = "Odoo"
+    """Where somebody corrects the address."""
+    dated: datetime | None = None
+    """When it was decided; a mail sent again has the same date. None: now."""
 
 
 class Mailer(Protocol):

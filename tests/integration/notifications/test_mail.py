@@ -113,7 +113,7 @@ def test_an_absent_server_has_surely_not_sent_it(server: MailServer) -> None:
 def test_an_impossible_address_is_refused_before_the_server_hears_of_it(
     server: MailServer, mailer: SmtpMailer, to: str, subject: str
 ) -> None:
-    with pytest.raises(PermanentError, match="Correct the person's e-mail"):
+    with pytest.raises(PermanentError, match="Correct the address in Odoo"):
         mailer.send(Mail("n1", to, "Ana", "es_ES", subject, "Texto"))
     assert server.mails == []
 

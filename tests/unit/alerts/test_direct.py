@@ -20,10 +20,17 @@ def mails() -> list[tuple[str, Kind]]:
 
 
 @pytest.fixture
-def tell(tmp_path: Path, mails: list[tuple[str, Kind]]) -> Callable[[timedelta, set[str]], int]:
+def ids() -> list[tuple[str, datetime]]:
+    return []
+
+
+@pytest.fixture
+def tell(
+    tmp_path: Path, mails: list[tuple[str, Kind]], ids: list[tuple[str, datetime]]
+) -> Callable[[timedelta, set[str]], int]:
     def send_at(after: timedelta, refused: set[str]) -> int:
-        def send(address: str, message_id: str, outage: Outage, kind: Kind) -> None:
-            assert message_id == outage.outage_id
+        def send(address: str, message_id: str, outage: Outage, kind: Kind, at: datetime) -> None:
+            ids.append((message_id, at))
             if address in refused:
                 raise TransientError("The mail server is away.")
             mails.append((address, kind))
@@ -53,6 +60,17 @@ def test_one_that_could_not_be_mailed_is_tried_again_a_while_later(
     note = read_note(tmp_path / "note.json")
     assert note is not None
     assert set(note.told_at) == set(BOTH)
+
+
+def test_what_is_sent_again_is_known_by_its_id_and_what_is_told_again_is_not(
+    tell: Callable[[timedelta, set[str]], int], ids: list[tuple[str, datetime]]
+) -> None:
+    tell(timedelta(), set(BOTH))  # the mail server may have had them all the same
+    tell(timedelta(minutes=5), set())
+    assert len(ids) == 4
+    assert len(set(ids)) == 1
+    tell(timedelta(hours=25), set())
+    assert len(set(ids)) == 2
 
 
 def test_a_note_that_nobody_can_read_is_begun_anew(tmp_path: Path) -> None:
