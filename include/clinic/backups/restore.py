@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -34,7 +34,7 @@ from clinic.backups.journal import replace_durably
 from clinic.backups.model import BackupKind, BackupName, DumpFormat, Manifest
 from clinic.backups.unpack import MAX_MANIFEST_BYTES, read_manifest, unpack, unpack_zip
 from clinic.backups.vault import Vault, VaultFile
-from clinic.errors import PermanentError, TransientError
+from clinic.errors import ClinicError, PermanentError, TransientError
 
 TARGET: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,38}")  # with what is added, 63 bytes at most
 NEWEST: Final = "newest"
@@ -320,8 +320,12 @@ class Restore:
         with self.alone():
             self.sweep()
             if self.journal.stage < Stage.PLACED:
-                self.fill()
-                self._neutralise()
+                try:
+                    self.fill()
+                    self._neutralise()
+                except PermanentError:
+                    self._give_up()
+                    raise
                 self._place()
             self._shred()
             return self.report()
@@ -360,6 +364,16 @@ class Restore:
             with self._databases.lock(folder.name[:8]) as is_over:
                 if is_over and not _is_tombstone(folder):
                     shutil.rmtree(folder, ignore_errors=True)
+
+    def _give_up(self) -> None:
+        """Remove what no later try can go on with; the archive stays, for another key perhaps."""
+        self._drop_scratch()
+        shutil.rmtree(self._contents, ignore_errors=True)
+        self._at(Stage.BEGUN)
+
+    def _drop_scratch(self) -> None:
+        with suppress(ClinicError):  # what went wrong before is what has to be known
+            self._databases.drop(self.scratch)
 
     def fill(self) -> None:
         """Download, open, load and compare, into the scratch database.
@@ -463,8 +477,12 @@ class Restore:
 
     def _load(self) -> None:
         with self.step("load", f"loading the database, as {self.scratch}"):
-            self._databases.create(self.scratch)
-            self._databases.load(self.scratch, self._contents, self.manifest.dump_format)
+            try:
+                self._databases.create(self.scratch)
+                self._databases.load(self.scratch, self._contents, self.manifest.dump_format)
+            except Exception:
+                self._drop_scratch()  # half of a clinic's data, of no use to the next try
+                raise
 
     def _put_files(self) -> None:
         with self.step("files", "putting the files into place"):

@@ -15,7 +15,7 @@ from typing import Final
 
 import httpx
 
-from clinic.clients.odoo_restore import with_parent
+from clinic.clients.pg_tools import with_parent
 from clinic.errors import PermanentError, TransientError
 
 _START_TIMEOUT_S: Final = 180.0

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -182,7 +182,9 @@ class OdooRestore:
             *("--jobs=2", "--exit-on-error", "--no-owner", "--no-privileges"),
             *(f"--dbname={database}", str(source)),
         ]
-        with pg_tools.started(doing, with_parent(command), env, timeout_s=_TOOL_TIMEOUT_S) as wait:
+        with pg_tools.started(
+            doing, command, env, timeout_s=_TOOL_TIMEOUT_S, dies_with_us=True
+        ) as wait:
             wait()
 
     def _load_text(self, doing: str, env: dict[str, str], archive: Path) -> None:
@@ -197,7 +199,7 @@ class OdooRestore:
                 zipfile.ZipFile(archive) as whole,
                 whole.open("dump.sql") as member,
                 io.BufferedReader(member, _PIECE) as text,  # type: ignore[type-var]  # it reads
-                pg_tools.fed(doing, with_parent(command), env, timeout_s=_TOOL_TIMEOUT_S) as write,
+                pg_tools.fed(doing, command, env, timeout_s=_TOOL_TIMEOUT_S) as write,
             ):
                 write(f"\\restrict {key}\n".encode())
                 for piece in _only_sql(doing, text):
@@ -457,12 +459,6 @@ class OdooRestore:
                 yield connection
         except psycopg.Error as error:
             raise translated(f"Odoo's PostgreSQL, {doing}", error, _ADVICE) from error
-
-
-def with_parent(command: Sequence[str]) -> list[str]:
-    """Let a program end when we are killed, where this machine has a way to say so."""
-    setpriv = shutil.which("setpriv")
-    return [*([setpriv, "--pdeathsig", "TERM"] if setpriv else []), *command]
 
 
 def _only_sql(doing: str, text: IO[bytes]) -> Iterator[bytes]:

@@ -20,6 +20,8 @@ import psycopg
 from clinic.errors import PermanentError, TransientError
 
 _LINES: Final = 3
+_TAIL_BYTES: Final = 16_384
+_REASON: Final = re.compile(r"\b(error|ERROR|FATAL|PANIC): ")
 
 
 def program(name: str) -> str:
@@ -69,17 +71,30 @@ def environment(conninfo: str, **more: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def started(
-    doing: str, command: Sequence[str], env: dict[str, str], *, timeout_s: float
+    doing: str,
+    command: Sequence[str],
+    env: dict[str, str],
+    *,
+    timeout_s: float,
+    dies_with_us: bool = False,
 ) -> Iterator[Callable[[], None]]:
     """Start a program, and yield what waits for its end; who leaves before that ends it.
+
+    Args:
+        doing: What for, at the beginning of errors.
+        command: The program and its arguments.
+        env: Its environment, with the password.
+        timeout_s: The longest it may take.
+        dies_with_us: End it when this process is killed, too.
 
     Raises:
         TransientError: It failed, or took too long; says what it said last.
     """
+    started_as = with_parent(command) if dies_with_us else command
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=env
+            started_as, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=env
         ) as process,
     ):
 
@@ -129,13 +144,19 @@ def fed(
 ) -> Iterator[Callable[[bytes], None]]:
     """Start a program, and yield what writes to its standard input; its end is checked at the end.
 
+    It is ended when this process is killed, too.
+
     Raises:
         TransientError: It failed, or took too long; says what it said last.
     """
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, env=env
+            with_parent(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env=env,
         ) as process,
     ):
         assert process.stdin is not None
@@ -156,6 +177,12 @@ def fed(
                 process.stdin.close()
 
 
+def with_parent(command: Sequence[str]) -> list[str]:
+    """Let a program end when we are killed, where this machine has a way to say so."""
+    setpriv = shutil.which("setpriv")
+    return [*([setpriv, "--pdeathsig", "TERM"] if setpriv else []), *command]
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a process in order, then by force."""
     if process.poll() is None:
@@ -167,16 +194,23 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _last_lines(said: IO[bytes]) -> str:
-    """Return the end of what a program said, on one line."""
-    said.seek(max(0, said.seek(0, os.SEEK_END) - 4096))
-    lines = said.read().decode(errors="replace").strip().splitlines()[-_LINES:]
-    return " / ".join(lines)[:500]
+    """Return what a program gave as the reason, or else the end of what it said, on one line.
+
+    After the reason PostgreSQL's programs show the statement, which may be long.
+    """
+    said.seek(max(0, said.seek(0, os.SEEK_END) - _TAIL_BYTES))
+    lines = said.read().decode(errors="replace").strip().splitlines()
+    reasons = [line for line in lines if _REASON.search(line)]
+    return " / ".join((reasons or lines)[-_LINES:])[:500]
 
 
 def _failed(doing: str, code: int, name: str, said: str) -> TransientError:
     """Return the error of a program that failed."""
     how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+    advice = "If it ends so again, look into PostgreSQL's log at this time"
+    if "No space left" in said:
+        advice = "Make room on that disk first"
     return TransientError(
         f"{doing}: {os.path.basename(name)} {how}: {said or 'it said nothing'}. The next try does "
-        "it anew."
+        f"it anew. {advice}."
     )

@@ -1,11 +1,14 @@
 """What is damaged in the vault is found before a restore touches anything."""
 
 from collections.abc import Callable
+from unittest.mock import patch
+from uuid import uuid4
 
 import pytest
+from clinic.backups.restore import Tell
 from clinic.backups.vault import VaultFile
 from clinic.clients.drive_vault import DriveVault
-from clinic.errors import PermanentError
+from clinic.errors import PermanentError, TransientError
 from support.restoring import Rig
 
 TARGET = "prueba_rota"
@@ -59,3 +62,42 @@ def test_an_archive_of_another_backup(rig: Rig, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(DriveVault, "files", swapped)
     with pytest.raises(PermanentError, match="not the one"), rig.restore(TARGET):
         pass
+
+
+def test_what_could_not_be_loaded_or_differs_is_gone_at_once(rig: Rig) -> None:
+    """Patients' data lie nowhere that nobody looks after, and what failed is called by name."""
+    before, restore_id = rig.names(), uuid4()
+    with rig.restore(TARGET, restore_id) as restore:
+        data = restore.folder / "contents" / "database"
+        hidden = rig.spool / "hidden"
+
+        def damage(sentence: str) -> None:
+            if sentence.startswith("loading"):
+                largest = max(data.glob("[0-9]*.dat*"), key=lambda path: path.stat().st_size)
+                largest.rename(hidden)
+                (rig.spool / "name").write_text(largest.name)
+
+        with (
+            patch.object(restore, "_tell", Tell(damage)),
+            pytest.raises(TransientError, match=r"pg_restore ended with 1: pg_restore: error: \w+"),
+        ):
+            restore.run()
+    assert rig.names() == before
+    hidden.rename(data / (rig.spool / "name").read_text())
+
+    with rig.restore(TARGET, restore_id) as restore:
+
+        def change(sentence: str) -> None:
+            if sentence.startswith("comparing"):
+                rig.sql(
+                    restore.scratch, "DELETE FROM ir_config_parameter WHERE key = 'web.base.url'"
+                )
+
+        with (
+            patch.object(restore, "_tell", Tell(change)),
+            pytest.raises(PermanentError, match="ir_config_parameter"),
+        ):
+            restore.run()
+        assert not (restore.folder / "contents").exists()
+    assert rig.names() == before
+    assert list(rig.filestore.iterdir()) == []
