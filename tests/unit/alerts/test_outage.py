@@ -92,6 +92,36 @@ def test_what_comes_and_goes_has_to_be_quiet_for_longer_and_longer() -> None:
     assert waits[-1] == LONGEST_QUIET
 
 
+def told_within_a_day(up: timedelta) -> int:
+    """Let a system be down for a minute, up for a while, and so on; return how often it is told."""
+    told, closed_at, told_at = 0, list[datetime](), None
+    now, current = NOW, None
+    while now < NOW + REMIND_AFTER:
+        is_down = (now - NOW) % (up + MINUTE) < MINUTE
+        if is_down:
+            current = part()
+        elif current and current.resolved_at is None:
+            current = replace(current, resolved_at=now)
+        if current:
+            kind = next_message(outage(current, told_at=told_at, closed_lately=len(closed_at)), now)
+            told += kind is not None
+            told_at = now if kind is Kind.OPENED else told_at
+            if kind is Kind.CLOSED:
+                closed_at.append(now)
+                current = told_at = None
+        now += MINUTE
+    return told
+
+
+def test_a_system_that_comes_and_goes_all_day_is_not_told_all_day() -> None:
+    often = {
+        minutes: told_within_a_day(timedelta(minutes=minutes)) for minutes in range(5, 720, 10)
+    }
+    assert often[5] == 1  # it never was up for long enough
+    assert often[15] == 3
+    assert max(often.values()) <= 12
+
+
 def test_the_worst_comes_first() -> None:
     both = [outage(part()), outage(part(severity=Severity.CRITICAL), cause="broker")]
     assert [each.cause for each, _ in messages(both, NOW)] == ["broker", "odoo"]
