@@ -53,7 +53,7 @@ app.add_typer(keycloak_commands.app, name="keycloak")
 def main() -> None:
     """Run the command; what went wrong is one sentence, without a traceback."""
     try:
-        app()
+        app(prog_name="clinic")  # whatever Python ran: nobody types that
     except ClinicError as error:
         sys.exit(str(error))
 

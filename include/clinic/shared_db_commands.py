@@ -20,10 +20,9 @@ import stamina
 import typer
 import yoyo
 from psycopg import sql
-from rich.console import Console
-from rich.table import Table
 
 from clinic.errors import PermanentError, TransientError
+from clinic.tables import print_table
 
 SQL_DIR = Path(os.environ.get("CLINIC_SQL_DIR", Path(__file__).parents[2] / "sql"))
 
@@ -46,7 +45,7 @@ Url = Annotated[
 def migrate(url: Url) -> None:
     """Apply every migration that is missing, then create the views that are missing or changed."""
     applied = migrate_database(url)
-    Console().print(f"{applied} migrations applied; the schema is up to date.")
+    typer.echo(f"{applied} migrations applied; the schema is up to date.")
 
 
 @app.command()
@@ -57,7 +56,7 @@ def rollback(
 ) -> None:
     """Take back the newest migrations, and all views: `migrate` of older code restores them."""
     undone = rollback_database(url, None if all_ else count)
-    Console().print(f"{undone} migrations taken back.")
+    typer.echo(f"{undone} migrations taken back.")
 
 
 @app.command()
@@ -67,14 +66,14 @@ def status(url: Url) -> None:
         migrations = _migrations()
         missing = {migration.id for migration in backend.to_apply(migrations)}
         have = _views_in_database(connection)
-        table = Table("what", "name", "state")
+        rows = []
         for migration in migrations:
             state = "missing" if migration.id in missing else "applied"
-            table.add_row("migration", migration.id, state)
+            rows.append(("migration", migration.id, state))
         for name, (_, digest) in _view_files().items():
             state = "current" if have.get(name) == digest else "missing or changed"
-            table.add_row("view", name, state)
-    Console().print(table)
+            rows.append(("view", name, state))
+    print_table(("what", "name", "state"), rows)
 
 
 @app.command()

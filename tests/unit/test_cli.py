@@ -1,7 +1,9 @@
 """The `clinic` command: where it takes addresses and secrets from."""
 
+import sys
+
 import pytest
-from clinic.cli import use_the_running_stack
+from clinic.cli import main, use_the_running_stack
 
 
 @pytest.fixture
@@ -26,3 +28,10 @@ def test_another_server_is_given_no_secret_of_the_stack(stack):
     use_the_running_stack()
     assert "ODOO_API_KEY" not in stack
     assert stack["ODOO_URL"] == "https://odoo.clinic.example"
+
+
+def test_help_names_the_command_that_people_type(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["/site/clinic/cli.py", "backup", "list", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "Usage: clinic backup list" in capsys.readouterr().out

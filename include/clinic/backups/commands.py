@@ -13,8 +13,6 @@ from uuid import UUID, uuid4
 
 import typer
 from psycopg.conninfo import conninfo_to_dict
-from rich.console import Console
-from rich.table import Table
 
 from clinic.backups import adopt as adopting
 from clinic.backups.keys import DrillKeys, new_pair
@@ -27,6 +25,7 @@ from clinic.clients.drive_login import DriveLogin
 from clinic.clients.drive_vault import DriveVault
 from clinic.clients.odoo_dump_postgres import PostgresDumpSource
 from clinic.errors import PermanentError
+from clinic.tables import print_table, readable_size
 
 app = typer.Typer(help="Backups of Odoo.", no_args_is_help=True)
 
@@ -116,9 +115,10 @@ def run(
             home / "spool" / "backups",
             DrillKeys(home / "backup_keys"),
         )
-        Console().print(f"Backup {backup_id} (--continue goes on with it)", highlight=False)
+        typer.echo(f"Backup {backup_id} (--continue goes on with it)")
         done = take.run(backup_id, Request(kind=kind, note=note, requested_by=getpass.getuser()))
-    Console().print(f"{done['name']}\n{done['size_bytes']} bytes\n{done['url']}", highlight=False)
+    size = f"{readable_size(done['size_bytes'])} ({done['size_bytes']} bytes)"
+    typer.echo(f"{done['name']}\n{size}\n{done['url']}")
 
 
 @app.command("list")
@@ -129,18 +129,21 @@ def list_backups(
     """List the newest attempts and what became of them."""
     with closing(BackupsDb(shared_db_url)) as ledger:
         rows = ledger.recent(most)
-    table = Table("taken at (UTC)", "state", "kind", "name", "bytes", "asked for by", "error")
-    for row in rows:
-        table.add_row(
-            (row["taken_at"] or row["started_at"]).isoformat(" ", "seconds")[:19],
-            row["state"],
-            row["kind"],
-            row["name"] or str(row["backup_id"]),
-            str(row["size_bytes"] or ""),
-            row["requested_by"],
-            row["error"] or "",
-        )
-    Console().print(table)
+    print_table(
+        ("taken at (UTC)", "state", "kind", "name", "size", "asked for by", "error"),
+        [
+            (
+                (row["taken_at"] or row["started_at"]).isoformat(" ", "seconds")[:19],
+                row["state"],
+                row["kind"],
+                row["name"] or row["backup_id"],
+                readable_size(row["size_bytes"]) if row["size_bytes"] else None,
+                row["requested_by"],
+                row["error"],
+            )
+            for row in rows
+        ],
+    )
 
 
 @app.command("new-key")
@@ -160,11 +163,9 @@ def new_key(
         raise PermanentError(f"Making a key: writing {file}: {error.strerror}.") from None
     with os.fdopen(descriptor, "w") as text:
         text.write(f"# public key: {recipient}\n{identity}\n")
-    Console().print(
+    typer.echo(
         f"{recipient}\nPut it into the Variable clinic_backup_settings (recipients), and {file} "
-        "into a safe: without it nobody opens a backup.",
-        highlight=False,
-        soft_wrap=True,
+        "into a safe: without it nobody opens a backup."
     )
 
 
@@ -182,11 +183,10 @@ def adopt(
         _vault(drive_key, drive_id, drive_api, folder) as vault,
     ):
         found = adopting.adopt(ledger, vault)
-    console = Console(highlight=False, soft_wrap=True)
     for what, names in (("listed", found.listed), ("known", found.known), ("no", found.refused)):
         for name in names:
-            console.print(f"{what:7} {name}")
-    console.print(f"{len(found.listed)} listed again, {len(found.known)} were known.")
+            typer.echo(f"{what:7} {name}")
+    typer.echo(f"{len(found.listed)} listed again, {len(found.known)} were known.")
 
 
 def _recipients(identity_file: Path | None) -> list[str]:

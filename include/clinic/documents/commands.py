@@ -10,8 +10,6 @@ from uuid import UUID
 
 import pika
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from clinic.clients.broker_queue import BrokerQueue
 from clinic.clients.notifications_db import NotificationsDb
@@ -21,6 +19,7 @@ from clinic.documents.parcel import EXCHANGE
 from clinic.documents.reasons import ParkReason
 from clinic.documents.replay import Selection, WorkQueue
 from clinic.errors import PermanentError
+from clinic.tables import print_table, readable_size
 
 app = typer.Typer(help="Documents on their way, and those that were parked.", no_args_is_help=True)
 
@@ -63,18 +62,24 @@ def parked(
         lost = lot.depth(UNROUTED)
     finally:
         lot.close()
-    table = Table("parked at", "type", "message", "reason", "detail")
-    for one in found.first:
-        when = one.parked_at.isoformat(" ", "seconds") if one.parked_at else ""
-        table.add_row(when, one.document_type, one.message_id, one.reason, one.detail)
-    console = Console()
-    console.print(table)
+    if found.first:
+        print_table(
+            ("parked at", "type", "message", "reason", "detail"),
+            [
+                (
+                    one.parked_at.isoformat(" ", "seconds") if one.parked_at else None,
+                    one.document_type,
+                    one.message_id,
+                    one.reason,
+                    one.detail,
+                )
+                for one in found.first
+            ],
+        )
     reasons = ", ".join(f"{count} {name}" for name, count in found.by_reason.most_common())
-    console.print(
-        f"{found.count} of {found.seen} parked messages{': ' if reasons else ''}{reasons}"
-    )
+    typer.echo(f"{found.count} of {found.seen} parked messages{': ' if reasons else ''}{reasons}")
     if lost:
-        console.print(f"{lost} more lie in {UNROUTED}: see `clinic documents unrouted`.")
+        typer.echo(f"{lost} more lie in {UNROUTED}: see `clinic documents unrouted`.")
 
 
 @app.command()
@@ -97,13 +102,12 @@ def replay(
     finally:
         lot.close()
         ledger.close()
-    Console().print(f"{count} message{'' if count == 1 else 's'} replayed.")
+    typer.echo(f"{count} message{'' if count == 1 else 's'} replayed.")
 
 
 @app.command()
 def timeline(document_id: str, shared_db_url: SharedUrl) -> None:
     """Print everything that happened to one document."""
-    table = Table("at", "revision", "what", "by", "detail")
     try:
         known_id = str(UUID(document_id))
     except ValueError as error:
@@ -112,15 +116,19 @@ def timeline(document_id: str, shared_db_url: SharedUrl) -> None:
         rows = ledger.timeline(known_id)
     if not rows:
         raise PermanentError(f"Nothing is known of document {document_id}.")
-    for row in rows:
-        table.add_row(
-            row["at"].isoformat(" ", "milliseconds"),
-            str(row["revision"]),
-            row["state"],
-            row["actor"],
-            str(row["detail"] or ""),
-        )
-    Console().print(table)
+    print_table(
+        ("at", "revision", "what", "by", "detail"),
+        [
+            (
+                row["at"].isoformat(" ", "milliseconds"),
+                row["revision"],
+                row["state"],
+                row["actor"],
+                row["detail"],
+            )
+            for row in rows
+        ],
+    )
 
 
 @app.command()
@@ -131,7 +139,7 @@ def unrouted(
     ] = False,
 ) -> None:
     """List what no queue was bound for; it stays where it is unless sent on."""
-    table = Table("routing key", "message", "bytes")
+    shown: list[tuple[object, ...]] = []
     lot, count = _queue(amqp_url, UNROUTED), 0
     try:
         for parcel in lot.parked():
@@ -140,14 +148,15 @@ def unrouted(
                 lot.publish(EXCHANGE, parcel)  # refused where still no queue is bound
                 lot.ack(parcel)
             elif count <= use_case.SHOWN:
-                table.add_row(parcel.routing_key, parcel.message_id, str(len(parcel.body)))
+                shown.append(
+                    (parcel.routing_key, parcel.message_id, readable_size(len(parcel.body)))
+                )
     finally:
         lot.close()
-    console = Console()
-    if table.row_count:
-        console.print(table)
+    if shown:
+        print_table(("routing key", "message", "size"), shown)
     done = "sent on" if send_on else "there"
-    console.print(f"{count} message{'' if count == 1 else 's'} {done}.")
+    typer.echo(f"{count} message{'' if count == 1 else 's'} {done}.")
 
 
 def _lot(amqp_url: str, queue: WorkQueue) -> BrokerQueue:

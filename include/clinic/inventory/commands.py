@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from clinic.clients.odoo import OdooClient
 from clinic.clients.odoo_feed import OdooFeed
@@ -53,7 +53,7 @@ def sync(
         InventoryMirror(feed, store, alerts).follow(time.monotonic() + seconds)
     finally:
         feed.close()
-    Console(stderr=True).print("Done. Run it again to go on from where it stopped.")
+    typer.echo("Done. Run it again to go on from where it stopped.", err=True)
 
 
 def reconcile(
@@ -75,4 +75,4 @@ def reconcile(
         threshold=threshold,
         dry_run=dry_run,
     )
-    Console().print(report.as_dict())
+    typer.echo(json.dumps(report.as_dict(), indent=1, default=str))

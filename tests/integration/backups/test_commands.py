@@ -1,5 +1,6 @@
 """``clinic backup``: what an administrator does without Airflow."""
 
+import re
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,6 @@ def environment(rig: BackupRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "DRIVE_KEYFILE": rig.drive_keyfile,
         "DRIVE_SHARED_DRIVE_ID": rig.drive_id,
         "DRIVE_API_URL": rig.drive_url,
-        "COLUMNS": "400",
     }.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.delenv("BACKUP_IDENTITY_FILE", raising=False)
@@ -59,9 +59,9 @@ def test_a_key_a_backup_and_its_list(rig: BackupRig, environment: Path) -> None:
     assert row["manifest"]["recipients"][0] == recipient
     assert row["note"] == "by hand"
     restorable(replace(rig, backup_id=str(row["backup_id"])), environment)  # by the new key
-    listed = call("list")
-    assert row["name"] in listed.output
-    assert "stored" in listed.output
+    _, listed = call("list").output.splitlines()
+    assert listed.split("\t")[1:4] == ["stored", "full", row["name"]]
+    assert re.fullmatch(r"[1-9][0-9]*\.[0-9] [KMG]iB", listed.split("\t")[4])
     assert (environment / "airflow" / "backup_keys" / f"{row['backup_id']}.key").exists()
 
 

@@ -1,5 +1,7 @@
 """`clinic documents` on a real broker and a real database."""
 
+import json
+
 import pytest
 from clinic.cli import app
 from support.parcels import DOCUMENT_ID
@@ -8,10 +10,11 @@ from support.shared_db import Database
 from support.vhost import VirtualHost, virtual_host
 from typer.testing import CliRunner
 
+ADDRESS = "https://drive.google.com/file/d/" + 60 * "a" + "/view"
+
 
 @pytest.fixture
 def arguments(database: Database, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("USER", "ana")
     monkeypatch.setenv("LOGNAME", "ana")
     with virtual_host() as broker:
@@ -54,13 +57,16 @@ def test_a_replay_from_a_shell_is_kept_under_the_persons_name(
 
 def test_a_documents_path_is_printed(arguments: VirtualHost, database: Database) -> None:
     database.query(
-        "INSERT INTO document_events (document_id, revision, state, actor)"
-        " VALUES (%s, 1, 'stored', 'drain_invoices')",
+        "INSERT INTO document_events (document_id, revision, state, actor, detail)"
+        " VALUES (%s, 1, 'stored', 'drain_invoices', %s)",
         DOCUMENT_ID,
+        json.dumps({"url": ADDRESS, "size_bytes": 7}),
     )
-    said = run("timeline", DOCUMENT_ID)
-    assert "stored" in said
-    assert "drain_invoices" in said
+    columns, line = run("timeline", DOCUMENT_ID).splitlines()
+    assert columns == "at\trevision\twhat\tby\tdetail"
+    *_, state, actor, detail = line.split("\t")
+    assert (state, actor) == ("stored", "drain_invoices")
+    assert set(detail.split(", ")) == {f"url: {ADDRESS}", "size_bytes: 7"}
 
 
 def test_an_unknown_document_is_said_to_be_unknown(arguments: VirtualHost) -> None:
