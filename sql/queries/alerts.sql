@@ -63,7 +63,8 @@ SELECT
     alert.count,
     alert.first_at,
     alert.last_at,
-    alert.detail
+    alert.detail,
+    alert.runbook
 FROM alerts AS alert
 INNER JOIN outages AS outage ON alert.outage_id = outage.outage_id
 WHERE alert.state = 'open'

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from clinic.alerts.runbooks import of_alert, of_cause
 from clinic.clients.alerts_db import AlertsDb
 from clinic.errors import PermanentError
 from clinic.tables import print_table
@@ -26,14 +27,24 @@ SharedUrl = Annotated[
 
 @app.command("list")
 def list_open(shared_db_url: SharedUrl) -> None:
-    """List what is open, the oldest first."""
+    """List what is open, the oldest first, and what to do first about it."""
     with closing(AlertsDb(shared_db_url)) as ledger:
         rows = ledger.list_open()
     if not rows:
         typer.echo("Nothing is open.")
         return
     print_table(
-        ("key", "cause", "severity", "since (UTC)", "last (UTC)", "times", "detail"),
+        (
+            "key",
+            "cause",
+            "severity",
+            "since (UTC)",
+            "last (UTC)",
+            "times",
+            "detail",
+            "first step",
+            "runbook",
+        ),
         [
             (
                 row["key"],
@@ -43,8 +54,11 @@ def list_open(shared_db_url: SharedUrl) -> None:
                 row["last_at"].isoformat(" ", "seconds")[:19],
                 row["count"],
                 row["detail"],
+                step.do[1],
+                f"docs/runbooks/{step.place}",
             )
             for row in rows
+            for step in [of_cause(row["cause"]) or of_alert(row["runbook"], row["key"])]
         ],
     )
 

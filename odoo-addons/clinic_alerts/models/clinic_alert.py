@@ -1,5 +1,7 @@
 """Tells the platform's administrators of outages. Nothing is kept but the activities."""
 
+import re
+
 from markupsafe import Markup
 from odoo import _, api, fields, models
 from odoo.exceptions import AccessError, ValidationError
@@ -8,6 +10,7 @@ from odoo.tools import plaintext2html
 KINDS = ("opened", "worse", "reminder", "closed")
 LONGEST_SUMMARY = 250
 LONGEST_TEXT = 20_000
+_COMMAND = re.compile(r"`([^`<>]+)`")
 
 
 class ClinicAlert(models.AbstractModel):
@@ -64,8 +67,9 @@ class ClinicAlert(models.AbstractModel):
     def _values(self, severity, summary, text, link):
         """Return what an activity shows."""
         kind_of_activity = "warning" if severity == "critical" else "todo"
-        note = plaintext2html(text[:LONGEST_TEXT])
-        if link.startswith(("https://", "http://")):
+        # Commands stand between backquotes, as in the runbook that they come from.
+        note = Markup(_COMMAND.sub(r"<code>\1</code>", plaintext2html(text[:LONGEST_TEXT])))
+        if link.startswith(("https://", "http://")) and link not in text:
             anchor = Markup('<p><a href="%s" target="_blank">%s</a></p>')
             note += anchor % (link, link)
         return {

@@ -19,6 +19,13 @@ class TestNotify(AlertCase):
         self.assertIn("&lt;b&gt;1 &amp; 2&lt;/b&gt;", note)
         self.assertIn('href="https://airflow.example/dags/x"', note)
 
+    def test_commands_stand_out_and_a_link_stands_once(self):
+        self.notify(text="Run `make up`, then `<b>`: https://airflow.example/dags/x")
+        note = self.activities()[0].note
+        self.assertIn("<code>make up</code>", note)
+        self.assertNotIn("<b>", note)
+        self.assertEqual(note.count('href="https://airflow.example/dags/x"'), 1)
+
     def test_a_link_that_is_no_web_address_is_left_out(self):
         self.notify(link="javascript:alert(1)")
         self.assertNotIn("javascript", self.activities()[0].note)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from clinic.alerts.model import Alert, Severity
+from clinic.alerts.runbooks import of_alert
 from clinic.cli import main
 from clinic.clients.alerts_db import AlertsDb
 from support.shared_db import Database
@@ -28,8 +29,9 @@ def test_what_is_open_is_listed_until_somebody_closes_it(
     ledger.close()
     assert clinic(monkeypatch, "list") == 0
     columns, line = capsys.readouterr().out.splitlines()
-    assert columns.split("\t")[::6] == ["key", "detail"]
-    assert line.split("\t")[::6] == ["rpo", detail.strip()]
+    said = dict(zip(columns.split("\t"), line.split("\t"), strict=True))
+    assert (said["key"], said["detail"]) == ("rpo", detail.strip())
+    assert said["first step"] == of_alert("check_backups.md", "rpo").do[1]
     assert "No alert 'other' is open" in str(clinic(monkeypatch, "resolve", "other"))
     assert clinic(monkeypatch, "resolve", "rpo") == 0
     capsys.readouterr()

@@ -3,7 +3,7 @@
 from support.odoo import OdooCluster
 from support.odoo_suite import run_addon_suite
 
-LEAST = 14
+LEAST = 15
 
 
 def test_odoo_runs_the_tests_of_clinic_alerts(odoo_cluster: OdooCluster) -> None:
