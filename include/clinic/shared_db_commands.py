@@ -21,13 +21,11 @@ import typer
 import yoyo
 from psycopg import sql
 
+from clinic.clients.locks import MIGRATION_LOCK
 from clinic.errors import PermanentError, TransientError
 from clinic.tables import print_table
 
 SQL_DIR = Path(os.environ.get("CLINIC_SQL_DIR", Path(__file__).parents[2] / "sql"))
-
-# Held while the schema changes. The number only has to differ from the other advisory locks.
-MIGRATION_LOCK = 0x636C_696E_6963_0001  # "clinic", 1
 
 app = typer.Typer(help="The schema of the shared database.", no_args_is_help=True)
 

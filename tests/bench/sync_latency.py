@@ -24,9 +24,10 @@ from typing import Any
 
 import psutil
 import psycopg
+from clinic.clients.locks import MIRROR_LOCK
 from clinic.clients.odoo import OdooClient
 from clinic.clients.odoo_feed import OdooFeed
-from clinic.clients.shared_db import MIRROR_LOCK, SharedDb
+from clinic.clients.shared_db import SharedDb
 from clinic.inventory.mirror import InventoryMirror
 from clinic.inventory.reconcile import reconcile
 

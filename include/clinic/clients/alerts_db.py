@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 
@@ -12,10 +12,9 @@ from clinic.alerts.model import Alert, Severity
 from clinic.alerts.outage import Kind, Outage, Part
 from clinic.alerts.report import Report
 from clinic.alerts.send import Delivery, Settled
+from clinic.clients.locks import SENDER_LOCK
 from clinic.clients.shared_db import SharedDb
 from clinic.errors import TransientError
-
-SENDER_LOCK: Final = 0x636C_696E_6963_0040  # "clinic", 64
 
 
 class AlertsDb(SharedDb):

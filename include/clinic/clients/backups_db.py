@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import psycopg
 
 from clinic.backups.model import BackupKind, Manifest
+from clinic.clients.locks import BACKUP_LOCK
 from clinic.clients.shared_db import SharedDb
 from clinic.errors import PermanentError, TransientError
-
-BACKUP_LOCK: Final = 0x636C_696E_6963_0030  # "clinic", 48
 
 
 class BackupsDb(SharedDb):

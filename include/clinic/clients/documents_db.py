@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import psycopg
 
+from clinic.clients.locks import DRAIN_LOCKS
 from clinic.clients.shared_db import SharedDb
 from clinic.documents.drain import Begun, Failure, Kept, Outcome, Reservation
 from clinic.documents.history import Step
@@ -16,8 +17,6 @@ from clinic.documents.outbox import Notification
 from clinic.documents.store import Stored
 from clinic.errors import TransientError
 
-_FIRST_LOCK: Final = 0x636C_696E_6963_0020  # "clinic", 32 and on: one lock a queue
-_LOCKS: Final = {"invoice_queue": _FIRST_LOCK, "medical_records_queue": _FIRST_LOCK + 1}
 _TYPES: Final = {"invoice_queue": "invoice", "medical_records_queue": "medical_record"}
 
 type _Key = tuple[str, int]
@@ -54,10 +53,10 @@ class DocumentsDb(SharedDb):
         with self._doing("taking over the queue") as connection:
             if self._locked_on is connection:
                 return
-            if not self._queries.try_drain_lock(connection, lock_id=_LOCKS[self._queue]):
+            if not self._queries.try_drain_lock(connection, lock_id=DRAIN_LOCKS[self._queue]):
                 raise TransientError(
                     f"Shared database: another process drains {self._queue} (it holds advisory "
-                    f"lock {_LOCKS[self._queue]}). Wait until it ends, or end it."
+                    f"lock {DRAIN_LOCKS[self._queue]}). Wait until it ends, or end it."
                 )
             self._locked_on = connection
 

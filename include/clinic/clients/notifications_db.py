@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 
+from clinic.clients.locks import NOTIFIER_LOCK
 from clinic.clients.shared_db import SharedDb
 from clinic.documents.notify import MailState
 from clinic.documents.replay import Parked
 from clinic.errors import TransientError
-
-NOTIFIER_LOCK: Final = 0x636C_696E_6963_0010  # "clinic", 16
 
 
 class NotificationsDb(SharedDb):

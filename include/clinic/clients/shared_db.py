@@ -21,12 +21,11 @@ import aiosql
 import psycopg
 from psycopg.rows import dict_row
 
+from clinic.clients.locks import MIRROR_LOCK
 from clinic.errors import ClinicError, NotYetError, PermanentError, RefusedError, TransientError
 
 SQL_DIR = Path(os.environ.get("CLINIC_SQL_DIR", Path(__file__).parents[3] / "sql"))
 
-# Which advisory lock is whose; the numbers only have to differ.
-MIRROR_LOCK: Final = 0x636C_696E_6963_0002  # "clinic", 2
 
 # SQLSTATE classes: what each means for whoever tries again.
 # https://www.postgresql.org/docs/17/errcodes-appendix.html

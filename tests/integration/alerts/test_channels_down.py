@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from clinic.clients.alerts_db import SENDER_LOCK
+from clinic.clients.locks import SENDER_LOCK
 from clinic.errors import PermanentError, TransientError
 from clinic_airflow import failures
 from support.alerting import EMAILS, House
