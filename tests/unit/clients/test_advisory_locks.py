@@ -8,8 +8,6 @@ from support.stack_env import ROOT
 
 FOLDERS = ("include", "plugins", "dags")
 SOURCES = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
-    path for folder in ("include", "plugins", "dags") for path in (ROOT / folder).rglob("*.py")
-]
 
 
 def test_no_two_have_the_same_lock() -> None:
