@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
-from uuid import NAMESPACE_URL, uuid5
+from typing import Annotated, Any
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import typer
 from rich.console import Console
@@ -26,11 +27,12 @@ from rich.progress import (
 from clinic.backups import restore as use_case
 from clinic.backups.restore import Restore, Tell, Wish
 from clinic.backups.unpack import parse_identity
+from clinic.clients.backups_db import BackupsDb
 from clinic.clients.drive_files import GOOGLE
 from clinic.clients.drive_login import DriveLogin
 from clinic.clients.odoo_process import OdooProgram
 from clinic.clients.odoo_restore import OdooRestore
-from clinic.errors import PermanentError
+from clinic.errors import ClinicError, PermanentError
 
 _SPOOL = Path("~/.local/state/clinic/restores")
 
@@ -92,12 +94,23 @@ def restore(
         str, typer.Option(envvar="DRIVE_API_URL", help="Address of Drive's API.")
     ] = GOOGLE,
     folder: Annotated[str, typer.Option(help="Folder of the backups in Drive.")] = "Clinica/Copias",
+    shared_db_url: Annotated[
+        str,
+        typer.Option(
+            envvar="SHARED_DB_SYNC_URL",
+            help="postgresql:// address, as clinica_sync, if that database is there: no backup "
+            "expires while it is being restored.",
+            show_default=False,
+        ),
+    ] = "",
     spool: Annotated[
         Path, typer.Option(envvar="CLINIC_RESTORE_SPOOL", help="Room for the archive, twice.")
     ] = _SPOOL,
     report: Annotated[Path | None, typer.Option(help="Write the report there, as JSON.")] = None,
 ) -> None:
     """Restore a backup of Odoo from the vault; neither Airflow nor the shared database is needed.
+
+    Where the shared database can be reached, the restore has its row there, as one by Airflow has.
 
     It goes into a database of its own, is compared with its manifest table by table and file by
     file, and takes its name only then; what has the name is renamed and kept. Killed, it goes on
@@ -122,7 +135,8 @@ def restore(
         wish = Wish(uuid5(NAMESPACE_URL, words), target, neutralise, may_replace=replace)
         root = spool.expanduser()
         work = root / str(wish.restore_id)
-        with _bars(console) as (tell, progress):
+        with _bars(console) as (tell, progress), _memory(shared_db_url, tell.step) as memory:
+            memory.start(wish, found.manifest.backup_id)
             job = Restore(
                 found,
                 vault,
@@ -134,14 +148,85 @@ def restore(
                 ),
                 OdooProgram(_command(odoo_command), work / "odoo"),
                 root,
+                ledger=memory,
                 tell=tell,
             )
-            done = job.run()
+            try:
+                done = job.run()
+            except ClinicError as error:
+                memory.finish(wish, error=str(error))
+                raise
+            memory.finish(wish, report=done)
             progress.stop()
         if report:
             report.write_text(json.dumps(done, indent=1) + "\n")
         job.forget()
     console.print(use_case.as_text(done), highlight=False, soft_wrap=True)
+
+
+class _Memory:
+    """The restore's row in the shared database, for as long as that answers.
+
+    Expiry and the restores of Airflow look there. Without it a restore goes on all the same: it is
+    perhaps the shared database whose server has to be made anew.
+    """
+
+    def __init__(self, ledger: BackupsDb | None, warn: Callable[[str], None]) -> None:
+        self._ledger = ledger
+        self._warn = warn
+        if ledger is None:
+            self._give_up("SHARED_DB_SYNC_URL is not set.")
+
+    def start(self, wish: Wish, backup_id: UUID) -> None:
+        """Write the row."""
+        self._try(
+            lambda ledger: ledger.start_restore(
+                wish.restore_id,
+                backup_id,
+                purpose="restore",
+                target=wish.target,
+                requested_by=getpass.getuser(),
+            )
+        )
+
+    def step_restore(self, restore_id: UUID) -> None:
+        """Note that it is still at work."""
+        self._try(lambda ledger: ledger.step_restore(restore_id))
+
+    def running_restores(self) -> list[dict[str, Any]]:
+        """Return the restores at work, as far as they are known."""
+        return self._try(lambda ledger: ledger.running_restores()) or []
+
+    def finish(
+        self, wish: Wish, *, error: str | None = None, report: Mapping[str, Any] | None = None
+    ) -> None:
+        """Keep what became of it."""
+        self._try(lambda ledger: ledger.finish_restore(wish.restore_id, error=error, report=report))
+
+    def _try[T](self, do: Callable[[BackupsDb], T]) -> T | None:
+        if self._ledger is None:
+            return None
+        try:
+            return do(self._ledger)
+        except ClinicError as error:
+            self._give_up(str(error))
+            return None
+
+    def _give_up(self, why: str) -> None:
+        self._ledger = None
+        self._warn(
+            f"warning: the shared database does not know of this restore. {why} The restore goes "
+            "on; until it ends, pause expire_backups in Airflow, if that runs."
+        )
+
+
+@contextmanager
+def _memory(url: str, warn: Callable[[str], None]) -> Iterator[_Memory]:
+    if not url:
+        yield _Memory(None, warn)
+        return
+    with closing(BackupsDb(url)) as ledger:
+        yield _Memory(ledger, warn)
 
 
 def _given[T](value: T | None, option: str) -> T:

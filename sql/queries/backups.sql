@@ -240,11 +240,10 @@ FROM unnest(cast(:backup_ids AS uuid[]), cast(:updated_ats AS timestamptz[])) AS
 WHERE backups.backup_id = told.backup_id AND backups.updated_at = told.updated_at;
 
 -- name: start_restore(restore_id, backup_id, purpose, target, requested_by)!
-INSERT INTO restores AS known (restore_id, backup_id, purpose, target, state, requested_by)
+INSERT INTO restores (restore_id, backup_id, purpose, target, state, requested_by)
 VALUES (:restore_id, :backup_id, :purpose, :target, 'running', :requested_by)
 ON CONFLICT (restore_id) DO UPDATE
-    SET state = 'running', updated_at = now(), finished_at = NULL, error = NULL
-    WHERE known.state <> 'done';
+    SET state = 'running', updated_at = now(), finished_at = NULL, error = NULL;
 
 -- name: step_restore(restore_id)!
 UPDATE restores SET updated_at = now()

@@ -431,7 +431,9 @@ class Restore:
         """Look before hours of work whether the target can be had in the end."""
         target = self._wish.target
         self._databases.check_target(target)
-        if self._databases.is_placed(self.scratch, target):
+        # Without a journal that came so far, it is what the same command made another day.
+        is_mine = self.journal.stage >= Stage.NEUTRALISED
+        if is_mine and self._databases.is_placed(self.scratch, target):
             return
         if self._databases.exists(target) and not self._wish.may_replace:
             raise PermanentError(

@@ -66,7 +66,7 @@ def test_an_archive_of_another_backup(rig: Rig, monkeypatch: pytest.MonkeyPatch)
 
 def test_what_could_not_be_loaded_or_differs_is_gone_at_once(rig: Rig) -> None:
     """Patients' data lie nowhere that nobody looks after, and what failed is called by name."""
-    before, restore_id = rig.names(), uuid4()
+    restore_id = uuid4()
     with rig.restore(TARGET, restore_id) as restore:
         data = restore.folder / "contents" / "database"
         hidden = rig.spool / "hidden"
@@ -82,7 +82,7 @@ def test_what_could_not_be_loaded_or_differs_is_gone_at_once(rig: Rig) -> None:
             pytest.raises(TransientError, match=r"pg_restore ended with 1: pg_restore: error: \w+"),
         ):
             restore.run()
-    assert rig.names() == before
+    assert not any(name.startswith(TARGET) for name in rig.names())
     hidden.rename(data / (rig.spool / "name").read_text())
 
     with rig.restore(TARGET, restore_id) as restore:
@@ -99,5 +99,5 @@ def test_what_could_not_be_loaded_or_differs_is_gone_at_once(rig: Rig) -> None:
         ):
             restore.run()
         assert not (restore.folder / "contents").exists()
-    assert rig.names() == before
+    assert not any(name.startswith(TARGET) for name in rig.names())
     assert list(rig.filestore.iterdir()) == []
