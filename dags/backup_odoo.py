@@ -37,10 +37,15 @@ KINDS = [kind.value for kind in BackupKind]
         "kind": Param(
             KINDS[0],
             enum=KINDS,
-            description="full can be restored by itself; the others are parts of it.",
+            title="Qué se copia (kind)",
+            description="Solo full se restaura por sí sola. (Only full can be restored by itself.)",
         ),
         "note": Param(
-            "", type=["null", "string"], maxLength=200, description="Why; kept with the backup."
+            "",
+            type=["null", "string"],
+            maxLength=200,
+            title="Motivo (note)",
+            description="Se guarda con la copia. (Why; kept with the backup.)",
         ),
     },
     doc_md=__doc__,

@@ -30,7 +30,8 @@ from clinic_airflow.defaults import DEFAULT_ARGS, Tag
         "dry_run": Param(
             True,
             type="boolean",
-            description="Only say what would be done. The nightly run does it all the same.",
+            title="Solo decir qué haría (dry run)",
+            description="La nocturna lo hace igualmente. (The nightly run does it all the same.)",
         )
     },
     doc_md=__doc__,

@@ -16,12 +16,10 @@ from datetime import timedelta
 
 import pendulum
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import Param, dag, task
+from airflow.sdk import dag, task
+from clinic_airflow import forms
 from clinic_airflow.defaults import DEFAULT_ARGS, Tag
 from clinic_airflow.pick import PickOperator
-
-TARGET = "^[a-z0-9][a-z0-9_-]{0,38}$"
-NEUTRALISE = ["when it is a copy", "yes", "no"]
 
 
 @dag(
@@ -30,15 +28,7 @@ NEUTRALISE = ["when it is a copy", "yes", "no"]
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
-    params={
-        "backup": Param(
-            "",
-            type=["null", "string"],  # Airflow's form sends nothing while a plain string is empty
-            description="Its name, or `newest`. Empty: you are asked which.",
-        ),
-        "target": Param(type="string", pattern=TARGET, description="Name of the database to make."),
-        "neutralise": Param(NEUTRALISE[0], enum=NEUTRALISE, description="Mail, jobs off."),
-    },
+    params=forms.RESTORE,
     doc_md=__doc__,
     tags=[Tag.ODOO, Tag.BACKUPS],
     is_paused_upon_creation=False,
@@ -62,10 +52,10 @@ def restore_odoo():
 
         return restore_backup(params, dag_run, ti)
 
-    choose = PickOperator(task_id="choose", subject="Which backup of Odoo?", options_from="look")
+    choose = PickOperator(task_id="choose", subject=forms.WHICH, options_from="look")
     approve = ApprovalOperator(
         task_id="approve",
-        subject="Replace a database that is there?",
+        subject=forms.REPLACE,
         body="{{ ti.xcom_pull(task_ids='decide', key='question') }}",
         defaults="Reject",
         response_timeout=timedelta(days=1),

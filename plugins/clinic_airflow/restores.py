@@ -76,9 +76,14 @@ def next_step(params: Mapping[str, Any], ti: Any) -> str:
     if not databases.exists(target):
         return "restore"
     question = (
-        f"Database **{target}** is there already. Approve, and it is renamed to "
+        f"La base de datos **{target}** ya existe. Si se aprueba, pasa a llamarse "
+        f"`{target}_before_<hora>` y se conserva con sus archivos; **{name}** toma su nombre. "
+        "Quien trabaje en ella se queda sin conexión unos segundos y luego ve los datos de la "
+        "copia. Si se rechaza, no cambia nada.\n\n"
+        f"*Database **{target}** is there already. Approve, and it is renamed to "
         f"`{target}_before_<time>` and kept, together with its files; **{name}** takes its name. "
-        "Whoever works in it is cut off for some seconds, and sees the older data afterwards."
+        "Whoever works in it is cut off for some seconds, and sees the older data afterwards. "
+        "Reject, and nothing changes.*"
     )
     ti.xcom_push(key="question", value=question)
     return "approve"
