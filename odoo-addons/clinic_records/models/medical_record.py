@@ -77,7 +77,7 @@ class ClinicMedicalRecord(models.Model):
         bypass_search_access=True,
     )
     state = fields.Selection(
-        [("draft", "Draft"), ("signed", "Signed"), ("amended", "Amended")],
+        [("draft", "Draft"), ("signed", "Signed"), ("amended", "Replaced")],
         required=True,
         default="draft",
         readonly=True,

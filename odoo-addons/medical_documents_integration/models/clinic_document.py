@@ -20,7 +20,7 @@ from ..publisher.message import (
     properties,
 )
 from .clinic_document_source import NotNowError, UnrenderableError, in_language_of
-from .sentences import again_at, store_name, why
+from .sentences import advice, again_at, store_name, why
 
 _logger = logging.getLogger(__name__)
 
@@ -84,13 +84,15 @@ class ClinicDocument(models.Model):
     sha256 = fields.Char("SHA-256", readonly=True)
     rendered_at = fields.Datetime("Rendered on", readonly=True)
     published_at = fields.Datetime("Sent on", readonly=True)
+    sent_again_at = fields.Datetime("Sent again on", readonly=True)
+    sent_again_by_id = fields.Many2one("res.users", "Sent again by", readonly=True)
     stored_at = fields.Datetime("Stored on", readonly=True)
     store = fields.Char("Store's code", readonly=True)
     store_name = fields.Char("Store", compute="_compute_store_name")
     url = fields.Char("Address", readonly=True)
     event_number = fields.Integer(readonly=True, default=0, aggregator=None)
     notification_ids = fields.One2many(
-        "clinic.document.notification", "document_id", "Notifications", readonly=True
+        "clinic.document.notification", "document_id", "What happened", readonly=True
     )
 
     _revision_unique = models.Constraint(
@@ -104,8 +106,9 @@ class ClinicDocument(models.Model):
     @api.depends("reason", "state", "next_attempt_at")
     @api.depends_context("lang", "tz", "uid")
     def _compute_error(self):
+        manages = not self.env.su and self.env.user.has_group(f"{MODULE}.group_manager")
         for document in self:
-            document.error = document._problem()
+            document.error = document._problem(manages)
 
     @api.depends("store")
     def _compute_store_name(self):
@@ -202,8 +205,10 @@ class ClinicDocument(models.Model):
             # What the other side told last is told once more, under its old number.
             document.write(
                 {"state": "pending", "reason": False, "detail": False, "attempts": 0,
-                 "renderings": 0, "next_attempt_at": False, "event_number": 0}
+                 "renderings": 0, "next_attempt_at": False, "event_number": 0,
+                 "sent_again_at": fields.Datetime.now(), "sent_again_by_id": self.env.uid}
             )  # fmt: skip
+            document.notification_ids._happened(document, "sent_again", user=self.env.user)
             all_read = in_language_of(document, document.company_id)
             document.message_post(body=all_read.env._("Sent again by %s.", self.env.user.name))
         self.env.ref(f"{MODULE}.cron_publish").sudo()._trigger()
@@ -362,6 +367,8 @@ class ClinicDocument(models.Model):
                 "detail": False,
             }
         )
+        self.notification_ids._happened(self, "made", self.create_date, self.user_id)
+        self.notification_ids._happened(self, "rendered")
 
     def _note_rendering_failure(self, error):
         if not self._lock_pending():
@@ -388,7 +395,7 @@ class ClinicDocument(models.Model):
             broker.publish(
                 ROUTING_KEYS[self.document_type],
                 encode(body),
-                properties(body, self.env.cr.dbname, datetime.now(UTC)),
+                properties(body, self.env.cr.dbname, datetime.now(UTC), self._history()),
             )
         except MessageError as error:
             _logger.warning("%s makes no valid message: %s", self.display_name, error)
@@ -413,6 +420,7 @@ class ClinicDocument(models.Model):
                     "published_at": fields.Datetime.now(),
                 }
             )
+            self.notification_ids._happened(self, "published")
         self.env.cr.commit()
         return True
 
@@ -449,6 +457,16 @@ class ClinicDocument(models.Model):
                 "company": self.company_id.name[:200],
                 "title": self.title[:300],
             },
+        }
+
+    def _history(self):
+        """What happened so far, for the timeline on the store's side."""
+        return {
+            "x-made-at": _instant(self.create_date),
+            "x-made-by": self.user_id.name,
+            "x-rendered-at": _instant(self.rendered_at),
+            "x-sent-again-at": _instant(self.sent_again_at),
+            "x-sent-again-by": self.sent_again_by_id.name,
         }
 
     # What became of it
@@ -583,13 +601,20 @@ class ClinicDocument(models.Model):
             }
         )
 
-    def _problem(self):
-        """Say why the document is not stored, and what comes next; in the context's language."""
+    def _problem(self, for_manager=False):
+        """Say why the document is not stored, and what comes next; in the context's language.
+
+        Args:
+            for_manager: whether who reads it is to do something about it.
+        """
         if not self.reason:
             return False
         sentences = [why(self.env, self.reason)]
+        if for_manager and (what_to_do := advice(self.env, self.reason)):
+            sentences.append(what_to_do)
         if self.state == "parked":
-            sentences.append(self.env._("Whoever manages documents was told."))
+            if not for_manager:
+                sentences.append(self.env._("Whoever manages documents was told."))
         elif self.next_attempt_at:
             sentences.append(again_at(self.env, self.next_attempt_at))
         return " ".join(sentences)
@@ -622,15 +647,16 @@ class ClinicDocument(models.Model):
         managers = self._managers()
         for user in managers:
             document = self._for_user(user)
-            document.activity_schedule(
+            # Quick: without Odoo's own mail, for ours says more and goes by each one's preference.
+            document.with_context(mail_activity_quick_update=True).activity_schedule(
                 "mail.mail_activity_data_todo",
                 summary=document._headline(),
-                note=document.error,
+                note=document._problem(for_manager=True),
                 user_id=user.id,
             )
         for user in managers | self.user_id:
             document, partner = self._for_user(user), user.partner_id
-            headline, error = document._headline(), document.error
+            headline, error = document._headline(), document._problem(user in managers)
             partner._bus_send(
                 "simple_notification",
                 {"type": "danger", "title": headline, "message": error, "sticky": True},
@@ -644,7 +670,8 @@ class ClinicDocument(models.Model):
             return []
         parked = self.state == "parked"
         wanted = {"parked", "always"} if parked else {"always"}
-        users = (self.user_id | self._managers()) if parked else self.user_id
+        managers = self._managers()
+        users = (self.user_id | managers) if parked else self.user_id
         emails = []
         for user in users.filtered(
             lambda user: user.active and user.email and user.clinic_document_email in wanted
@@ -653,7 +680,7 @@ class ClinicDocument(models.Model):
             address = (
                 self.url if not parked else f"{self.get_base_url()}/odoo/{self._name}/{self.id}"
             )
-            said = [document._headline(), document.error]
+            said = [document._headline(), document._problem(user in managers)]
             emails.append(
                 {
                     "to": user.email,
@@ -668,6 +695,10 @@ class ClinicDocument(models.Model):
 
 def _in_seconds(seconds):
     return fields.Datetime.now() + timedelta(seconds=seconds)
+
+
+def _instant(naive_utc):
+    return naive_utc and naive_utc.replace(tzinfo=UTC).isoformat()
 
 
 def _naive_utc(text):

@@ -1,4 +1,9 @@
-"""Which notifications were applied: each once, however often it comes."""
+"""What happened to a document: here, and as notifications of the store's side tell.
+
+A notification is applied once, however often it comes.
+"""
+
+import uuid
 
 from odoo import api, fields, models
 from odoo.tools import SQL
@@ -7,11 +12,11 @@ from .sentences import why
 
 
 class ClinicDocumentNotification(models.Model):
-    """What the document store's side said about a document."""
+    """One thing that happened to a document."""
 
     _name = "clinic.document.notification"
-    _description = "Notification about a document"
-    _order = "document_id, number desc"
+    _description = "Event of a document"
+    _order = "document_id, at desc, id desc"
     _rec_name = "notification_id"
 
     notification_id = fields.Char(required=True, readonly=True)
@@ -20,10 +25,19 @@ class ClinicDocumentNotification(models.Model):
     )
     number = fields.Integer(required=True, readonly=True, aggregator=None)
     event = fields.Selection(
-        [("stored", "Stored"), ("retrying", "Trying again"), ("parked", "Set aside")],
+        [
+            ("made", "Posted or signed"),
+            ("rendered", "PDF made"),
+            ("published", "Sent to the store"),
+            ("sent_again", "Sent again by hand"),
+            ("stored", "Stored"),
+            ("retrying", "Trying again"),
+            ("parked", "Set aside"),
+        ],
         required=True,
         readonly=True,
     )
+    user_id = fields.Many2one("res.users", "By", readonly=True)
     at = fields.Datetime("Happened on", required=True, readonly=True)
     reason = fields.Char("Reason's code", readonly=True)
     sentence = fields.Char("Why", compute="_compute_sentence")
@@ -41,6 +55,19 @@ class ClinicDocumentNotification(models.Model):
     def _compute_sentence(self):
         for notification in self:
             notification.sentence = notification.reason and why(self.env, notification.reason)
+
+    def _happened(self, document, event, at=None, user=None):
+        """Write down what happened to a document here."""
+        self.create(
+            {
+                "notification_id": str(uuid.uuid4()),
+                "document_id": document.id,
+                "number": 0,
+                "event": event,
+                "at": at or fields.Datetime.now(),
+                "user_id": user and user.id,
+            }
+        )
 
     def _note(self, document, notification, at):
         """Write a notification down.

@@ -28,8 +28,11 @@ def file_name(number: str) -> str:
     return f"{stem[:120]}.pdf"
 
 
-def properties(body: dict, database: str, now: datetime) -> dict:
-    """The AMQP properties of a first attempt, as keywords of pika.BasicProperties."""
+def properties(body: dict, database: str, now: datetime, history: dict) -> dict:
+    """The AMQP properties of a first attempt, as keywords of pika.BasicProperties.
+
+    ``history`` says by header what happened when, and by whom; what is empty is left out.
+    """
     key = ROUTING_KEYS[body["document_type"]]
     message_id = f"{body['document_id']}.{body['metadata']['revision']}"
     return {
@@ -47,6 +50,7 @@ def properties(body: dict, database: str, now: datetime) -> dict:
             "cloudEvents:source": f"/odoo/{database}",
             "cloudEvents:type": f"clinic.{key}",
             "cloudEvents:time": now.isoformat(),
+            **{name: value for name, value in history.items() if value},
         },
     }
 

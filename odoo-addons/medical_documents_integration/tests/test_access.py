@@ -36,6 +36,10 @@ class TestAccess(DocumentCase):
                 seen = notifications.with_user(user).search([("document_id", "in", self.both.ids)])
                 self.assertEqual(seen.sudo().document_id, documents)
 
+    def test_whoever_manages_documents_may_log_in_to_see_them(self):
+        group = self.env.ref("medical_documents_integration.group_manager")
+        self.assertIn(self.env.ref("base.group_user"), group.all_implied_ids)
+
     def test_the_pdf_is_opened_by_a_button(self):
         action = self.invoice_document.with_user(self.clerk).action_open_pdf()
         self.assertEqual(action["url"], f"/clinic/documents/{self.invoice_document.id}/view")

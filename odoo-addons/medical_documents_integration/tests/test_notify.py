@@ -1,3 +1,4 @@
+from odoo.addons.mail.tests.common import MailCase
 from odoo.exceptions import AccessError, UserError
 from odoo.tests import freeze_time, tagged
 
@@ -5,7 +6,7 @@ from .common import DocumentCase
 
 
 @tagged("post_install", "-at_install")
-class TestNotify(DocumentCase):
+class TestNotify(DocumentCase, MailCase):
     def setUp(self):
         super().setUp()
         self.move = self.posted()
@@ -148,12 +149,58 @@ class TestNotify(DocumentCase):
         for user, sentence in ((self.clerk, "El PDF no se abre."), (self.manager, "does not open")):
             document = self.document.with_user(user).with_context(lang=user.lang)
             self.assertIn(sentence, document.error)
-            self.assertIn(sentence, document.notification_ids.sentence)
+            told = document.notification_ids.filtered("reason")
+            self.assertIn(sentence, told.sentence)
 
     def test_no_code_is_without_a_sentence(self):
         for reason in ("gave_up", "schema", "what nobody knows yet"):
             self.document.write({"state": "parked", "reason": reason})
             self.assertRegex(self.document.error, r"^[A-Z].{20,}\.$")
+
+    def test_who_manages_documents_reads_what_to_do_and_others_that_it_is_seen_to(self):
+        self.speak_spanish(self.clerk.partner_id, self.manager.partner_id)
+        (answer,) = self.notify(self.told(self.document, "parked", reason="store_refused"))
+        mails = {mail["to"]: mail["body_text"] for mail in answer["emails"]}
+        told, to_do = "ya están avisados", "mire allí"
+        for user, sentence, other in ((self.clerk, told, to_do), (self.manager, to_do, told)):
+            document = self.document.with_user(user).with_context(lang="es_ES")
+            inbox = self.env["mail.notification"].search(
+                [("res_partner_id", "=", user.partner_id.id)], order="id desc", limit=1
+            )
+            for said in (mails[user.email], document.error, inbox.mail_message_id.body):
+                self.assertIn("El archivo de documentos rechazó el documento.", said)
+                self.assertIn(sentence, said)
+                self.assertNotIn(other, said)
+        activity = self.document.activity_ids.filtered(lambda a: a.user_id == self.manager)
+        self.assertIn(to_do, activity.note)
+
+    def test_managers_get_no_second_mail_of_odoo_s_own_for_their_activity(self):
+        self.manager.notification_type = "email"
+        before = self.env["mail.mail"].search([])
+        with self.mock_mail_gateway():
+            self.notify(self.told(self.document, "parked"))
+        self.assertTrue(self.document.activity_ids)
+        sent = self.env["mail.mail"].search([]) - before
+        self.assertFalse(sent.mapped("subject"))
+        self.assertNotIn(
+            self.manager.partner_id, self._new_mails.recipient_ids | self._new_mails.partner_ids
+        )
+
+    def test_each_reason_to_wait_says_what_is_away(self):
+        self.speak_spanish(self.clerk.partner_id)
+        document = self.document.with_user(self.clerk).with_context(lang="es_ES")
+        for number, (reason, sentence) in enumerate(
+            {
+                "store_away": "El archivo de documentos no responde.",
+                "store_full": "El archivo de documentos no tiene espacio libre.",
+                "store_sign_in": "El archivo de documentos rechaza el acceso de la clínica.",
+                "odoo_away": "Odoo no entregó el documento.",
+                "no_room": "El equipo que archiva los documentos no tiene espacio libre.",
+            }.items(),
+            1,
+        ):
+            self.notify(self.told(self.document, "retrying", number=number, reason=reason))
+            self.assertIn(sentence, document.error)
 
     def test_parked_rings_and_gives_managers_an_activity_that_storing_ends(self):
         self.notify(self.told(self.document, "parked"))

@@ -61,6 +61,24 @@ class TestPublisher(DocumentCase):
         self.run_cron()
         self.assertEqual(len(self.sent), 1)
 
+    def test_page_and_message_tell_the_whole_path(self):
+        document = self.of(self.posted())
+        self.run_cron()
+        document.with_user(self.manager).action_send_again()
+        self.run_cron()
+        (_, _, first), (_, _, second) = self.sent
+        self.assertEqual(first["headers"]["x-made-by"], self.clerk.name)
+        self.assertNotIn("x-sent-again-at", first["headers"])
+        self.assertEqual(second["headers"]["x-sent-again-by"], self.manager.name)
+        for name in ("x-made-at", "x-rendered-at", "x-sent-again-at"):
+            self.assertRegex(second["headers"][name], r"^\d{4}-.*\+00:00$")
+        happened = document.notification_ids.sorted("id")
+        self.assertEqual(
+            happened.mapped("event"), ["made", "rendered", "published", "sent_again", "published"]
+        )
+        self.assertEqual(happened[0].user_id, self.clerk)
+        self.assertEqual(happened[3].user_id, self.manager)
+
     def test_a_broker_that_is_down_is_asked_once_a_run_and_shown_on_all(self):
         moves = self.posted() | self.posted()
         self.refusal = "No route"

@@ -64,7 +64,8 @@ def events(odoo: OdooRpc, document: dict[str, Any]) -> list[str]:
     told = odoo.call(
         "clinic.document.notification", "read", document["notification_ids"], ["event", "number"]
     )
-    return [row["event"] for row in sorted(told, key=lambda row: row["number"])]
+    by_number = sorted(told, key=lambda row: row["number"])
+    return [row["event"] for row in by_number if row["number"]]  # what Odoo did itself has none
 
 
 def said(odoo: OdooRpc, document: dict[str, Any]) -> list[str]:
