@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,13 +16,16 @@ from typing import Final
 import requests
 
 from clinic.clients.drive_login import DriveLogin
+from clinic.clients.drive_upload import NeedsPersonError
 from clinic.clients.drive_vault import DriveVault
+from clinic.documents.reasons import WaitReason
 from clinic.errors import ClinicError
 
 CLOCK_MAY_DIFFER: Final = timedelta(minutes=2)
 """Google takes a service account's signed request only within some minutes of its time."""
 TEST_CONSENT: Final = timedelta(days=7)
 _NAME: Final = "clinic-drive-check.txt"
+_LIKE_AN_ID: Final = re.compile(r"://|^(?=.*\d)[\w-]{25,}$", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,28 @@ def check_drive(login: DriveLogin, folder: str, now: datetime | None = None) -> 
             yield Finding("login", True, vault.check())
         except ClinicError as error:
             late = "" if clock.is_good else " The clock alone can be the reason."
-            yield Finding("login", False, f"{error}{late}")
+            yield Finding("login", False, f"{error}{_consent_advice(login, error)}{late}")
+            return
+        if _LIKE_AN_ID.search(folder):
+            yield Finding(
+                "folder",
+                False,
+                f"{folder} looks like the address or the id of a folder, and would become its "
+                "name. Give the names of the folders on the way, for example Clinica/Copias.",
+            )
             return
         for about, question in (("space", _space), ("folder", _write)):
             try:
                 yield question(vault, folder)
             except ClinicError as error:
                 yield Finding(about, False, str(error))
+
+
+def _consent_advice(login: DriveLogin, error: ClinicError) -> str:
+    is_refused = isinstance(error, NeedsPersonError) and error.reason == WaitReason.STORE_SIGN_IN
+    if not is_refused or login.key.get("type") != "authorized_user":
+        return ""
+    return " Let the person agree again: `clinic drive authorize`."
 
 
 def _clock(login: DriveLogin, now: datetime) -> Finding:
@@ -120,14 +139,22 @@ def _age(login: DriveLogin, now: datetime) -> Finding:
 def _space(vault: DriveVault, _folder: str) -> Finding:
     space = vault.space()
     used = f"{space.used_bytes / 1000**3:.2f} GB used"
+    if vault.is_shared_drive:
+        return Finding(
+            "space",
+            True,
+            f"{used} by what lies in this folder; how much is left is not known, for Google tells "
+            "it of no shared drive. Workspace's administrators see it (Admin console, Storage)",
+        )
     if space.limit_bytes is None:
-        return Finding("space", True, f"{used}; Drive names no limit (a shared drive has none)")
+        return Finding("space", True, f"{used}; Drive names no limit for this account")
     left = space.limit_bytes - space.used_bytes
     text = f"{used}, {left / 1000**3:.2f} GB left of {space.limit_bytes / 1000**3:.2f} GB"
     return Finding("space", left > 0, text)
 
 
 def _write(vault: DriveVault, folder: str) -> Finding:
+    was_there = vault.has_root()
     content = f"clinic drive check, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode()
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / _NAME
@@ -145,6 +172,19 @@ def _write(vault: DriveVault, folder: str) -> Finding:
         is_same = vault.read(stored.file_id, 1000) == content
     finally:
         vault.trash(stored.file_id)
+    made = (
+        ""
+        if was_there
+        else ". The folder was not there, and is made. If anything was kept in it, take the old "
+        "one out of Drive's trash, where it lies for 30 days, and remove the new one"
+    )
+    if not is_same:
+        return Finding(
+            "folder",
+            False,
+            f"a small file was stored in {folder}, and other bytes were read back. Is something "
+            "between here and Google that changes answers?",
+        )
     return Finding(
-        "folder", is_same, f"a small file was stored in {folder}, read back, put into the trash"
+        "folder", True, f"a small file was stored in {folder}, read back, put into the trash{made}"
     )

@@ -228,7 +228,8 @@ class DriveFiles:
             )
         if "limit" in quota and int(quota["usage"]) >= int(quota["limit"]):
             raise NeedsPersonError(
-                WaitReason.STORE_FULL, f"Logged in to Drive as {who}, whose space is full."
+                WaitReason.STORE_FULL,
+                f"Logged in to Drive as {who}, whose space is full: empty the trash or buy space.",
             )
         return f"Logged in as {who}; files go to {folder} in their My Drive"
 

@@ -366,6 +366,15 @@ class DriveVault:
         with contextlib.suppress(MissingError):
             self._files.trash(file_id, self._patience(), "a backup's file")
 
+    @property
+    def is_shared_drive(self) -> bool:
+        """Whether it lies in a shared drive, of which Google tells nobody the space."""
+        return self._files.drive_id is not None
+
+    def has_root(self) -> bool:
+        """Whether the folder below which everything goes is there, and not in the trash."""
+        return self._files.find_folder(self._patience()) is not None
+
     def space(self) -> Space:
         """Return how full it is. Of a shared drive only our own files can be counted."""
         if self._files.drive_id:

@@ -222,6 +222,48 @@ def test_a_full_drive(drive: Drive) -> None:
     assert "no space left" in bad(login(drive))["folder"]
 
 
+def test_a_person_who_took_the_consent_back_is_asked_again(drive: Drive) -> None:
+    key = json.loads((drive.directory / "authorized_user.json").read_text())
+    gone = bad(login(drive, key=key | {"refresh_token": "1//x"}, drive_id=None))
+    assert "`clinic drive authorize`" in gone["login"]
+
+
+def test_the_space_of_a_shared_drive_is_called_unknown(drive: Drive) -> None:
+    found = {one.about: one.text for one in check_drive(login(drive), "Copias")}
+    assert "how much is left is not known" in found["space"]
+
+
+def test_a_folder_that_somebody_put_into_the_trash_is_not_made_in_silence(drive: Drive) -> None:
+    def said() -> str:
+        found = {one.about: one for one in check_drive(login(drive), "Perdida")}
+        assert found["folder"].is_good
+        return found["folder"].text
+
+    assert "was not there" in said()
+    assert "was not there" not in said()
+    with drive.session() as session:
+        files = f"{drive.url}/drive/v3/files"
+        shared = {"supportsAllDrives": "true"}
+        query = {
+            "q": "name = 'Perdida' and trashed = false",
+            "includeItemsFromAllDrives": "true",
+        }
+        (folder,) = session.get(files, params=shared | query).json()["files"]
+        trashed = session.patch(f"{files}/{folder['id']}", params=shared, json={"trashed": True})
+        trashed.raise_for_status()
+    assert "take the old one out of Drive's trash" in said()
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["1ZaabDAiF8214CGEByP1OwYJKJWJxA49V", "https://drive.google.com/drive/folders/1ZaabDAiF82"],
+)
+def test_the_id_of_a_folder_does_not_become_a_folder_s_name(drive: Drive, folder: str) -> None:
+    found = [one for one in check_drive(login(drive), folder) if not one.is_good]
+    assert [one.about for one in found] == ["folder"]
+    assert "Give the names of the folders" in found[0].text
+
+
 def test_a_byte_that_is_read_back_wrong(drive: Drive) -> None:
     drive.fault(method="GET", path="alt=media", kind="corrupt")
     assert set(bad(login(drive))) == {"folder"}
