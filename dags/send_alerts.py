@@ -6,7 +6,7 @@ Odoo, a webhook), a reminder once a day, and a word when it is over.
 
 * **Reads**: the reports of failed tasks (`$AIRFLOW_HOME/spool/alerts`); failed tasks and files that
   cannot be read in Airflow's database (connection `airflow_metadata`); the Variable
-  `clinic_alert_settings`
+  `clinic_alert_settings`; whether RabbitMQ answers (`rabbitmq_default`)
 * **Writes**: `outages`, `alerts`, `alert_messages`, `alert_deliveries`, `alert_reports` and
   `alert_looks` (`shared_db`); e-mail (`smtp_default`), activities (`odoo_alerts`), a webhook
   (`clinic_alert_webhook`)

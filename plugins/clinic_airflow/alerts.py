@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import Connection, conf
 from clinic.alerts import direct
 from clinic.alerts import settings as alert_settings
-from clinic.alerts.collect import look, take_reports
+from clinic.alerts.collect import look, take_reports, watch
 from clinic.alerts.message import Renderer
 from clinic.alerts.model import Alert, Severity
 from clinic.alerts.outage import Kind, Outage
@@ -97,6 +97,7 @@ def send_alerts() -> dict[str, object]:
         others = [(name, target) for name, one in channels.items() for target in one.targets]
         direct.take_over(ledger, _note_file(), others, now)
         take_reports(ledger, failures.folder())
+        troubles.catch(lambda: _knock(ledger, now))
         troubles.catch(lambda: _look(ledger, now))
         summary = Sender(ledger, channels).run(now)
         ledger.forget_old(now)
@@ -123,6 +124,26 @@ class Troubles:
         """Raise what went wrong first, if anything did."""
         if self._errors:
             raise self._errors[0]
+
+
+def _knock(ledger: AlertsDb, now: datetime) -> None:
+    """Find out whether the broker answers: for an hour no task would say so.
+
+    What waits for a message waits for the broker too, and fails of neither.
+    """
+    from pika.exceptions import AMQPError
+
+    from clinic_airflow.documents import BROKER, broker_connection
+
+    if lookup.connection(BROKER) is None:
+        return
+    trouble: ClinicError | None = None
+    try:
+        with suppress(AMQPError):  # it answered, and that is all that is asked
+            broker_connection().close()
+    except ClinicError as error:
+        trouble = error
+    watch(ledger, "broker", "RabbitMQ", trouble, now)
 
 
 def _look(ledger: AlertsDb, now: datetime) -> int:

@@ -129,6 +129,7 @@ class House:
             "alerts": ("first_at", "last_at", "resolved_at"),
             "alert_messages": ("created_at",),
             "alert_deliveries": ("next_at",),
+            "alert_looks": ("looked_to",),
         }.items():
             changes = ", ".join(f"{column} = {column} - %s" for column in columns)
             self.database.query(f"UPDATE {table} SET {changes}", *[span] * len(columns))  # noqa: S608

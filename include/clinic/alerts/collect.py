@@ -12,18 +12,25 @@ from clinic.alerts import report as reports
 from clinic.alerts.cause import DAG_FILE
 from clinic.alerts.model import Alert, Severity
 from clinic.alerts.report import Report
-from clinic.alerts.words import error_in
+from clinic.alerts.runbooks import OUTAGES
+from clinic.alerts.words import error_in, shortened
+from clinic.errors import ClinicError
 
 log = logging.getLogger(__name__)
 
 TASKS: Final = "tasks"
 DAG_FILES: Final = "dag_files"
+SYSTEMS: Final = "systems"
 LOOK: Final = "failed_tasks"
 
 OWN_WORD_FIRST: Final = timedelta(seconds=45)
 """So long a failed task has to say why, before its failure is counted without a reason."""
 OVERLAP: Final = timedelta(minutes=5)
 FIRST_LOOK: Final = timedelta(hours=1)
+AWAY_AFTER: Final = timedelta(minutes=3)
+"""So long a system may be away without a word: it is restarted, or updated."""
+ASLEEP_AFTER: Final = timedelta(minutes=10)
+"""So long nobody looked, and everything was off: a system gets its time to start anew."""
 
 
 class Ledger(Protocol):
@@ -103,6 +110,32 @@ def look(ledger: Ledger, airflow: Airflow, now: datetime) -> int:
     _resolve(ledger, airflow, now)
     ledger.set_looked_to(LOOK, until)
     return len(silent)
+
+
+def watch(
+    ledger: Ledger, cause: str, title: str, trouble: ClinicError | None, now: datetime
+) -> None:
+    """Raise an alert of a system that has not answered for a while; resolve it once it does.
+
+    Args:
+        ledger: The ledger.
+        cause: The system.
+        title: What people call it.
+        trouble: What came back when it was asked; None when it answered.
+        now: The time.
+    """
+    name, key = f"answered/{cause}", f"system/{cause}"
+    answered_at, looked_at = ledger.looked_to(name), ledger.looked_to(LOOK)
+    is_awake = looked_at is not None and now - looked_at < ASLEEP_AFTER
+    if trouble is None or answered_at is None or not is_awake:
+        ledger.set_looked_to(name, now)
+    if trouble is None:
+        ledger.resolve(key, now)
+    elif answered_at is not None and is_awake and now - answered_at >= AWAY_AFTER:
+        said = shortened(str(trouble))
+        alert = Alert(key, cause, Severity.WARNING, title, said, OUTAGES)
+        known = {one["key"] for one in ledger.open_alerts(SYSTEMS)}
+        ledger.raise_alert(alert, SYSTEMS, now if key in known else answered_at)
 
 
 def alert_of(report: Report) -> Alert:

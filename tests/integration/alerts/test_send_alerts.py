@@ -1,13 +1,18 @@
 """What people are told, from a failed task to the mail server and the receiver of webhooks."""
 
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote, urlsplit
 
 import psycopg
+import pytest
 from clinic.alerts.model import Severity
 from clinic.backups.check import Breach
 from clinic.errors import TransientError
 from clinic_airflow import alerts, failures
 from support.alerting import EMAILS, House
+from support.processes import free_port
+from support.stack_env import needed
 
 ODOO_DOWN = TransientError(
     "Odoo clinic.document.notify: Connection refused. Trying again may help; is Odoo up?"
@@ -160,3 +165,38 @@ def test_each_breach_is_an_outage_until_its_check_no_longer_finds_it(house: Hous
     assert house.subjects()[3:] == ["[Clínica] RESUELTO: Título de backups/age"]
     states = house.database.query("SELECT key, state FROM alerts ORDER BY key")
     assert [row["state"] for row in states] == ["resolved", "open"]
+
+
+@pytest.mark.stack
+def test_a_broker_that_is_away_is_told_though_no_task_fails_of_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = urlsplit(needed("AMQP_URL"))
+
+    def lies_at(port: int | None) -> None:
+        house.set(monkeypatch, "AIRFLOW_CONN_RABBITMQ_DEFAULT", json.dumps({
+            "conn_type": "rabbitmq", "host": real.hostname, "port": port, "login": real.username,
+            "password": real.password, "schema": unquote(real.path.removeprefix("/")),
+        }))  # fmt: skip
+
+    lies_at(real.port)
+    house.send()
+    lies_at(free_port())
+    house.send()  # it may be just restarted
+    house.let_pass(timedelta(hours=1))
+    house.send()  # everything was off, and the broker starts last
+    assert house.subjects() == []
+    house.let_pass(timedelta(minutes=4))
+    house.send()
+    house.let_pass(timedelta(minutes=1))
+    house.send()
+    assert house.subjects() == ["[Clínica] AVISO: RabbitMQ no responde"]
+    data = house.receiver.calls[0][1]["data"]
+    assert "Connection refused" in data["alerts"][0]["detail"]
+    # It is away since it last answered, not since somebody had enough of waiting.
+    assert datetime.now(UTC) - datetime.fromisoformat(data["first_at"]) > timedelta(minutes=4)
+    lies_at(real.port)
+    house.send()
+    house.let_pass(timedelta(hours=1))
+    house.send()
+    assert house.subjects()[1:] == ["[Clínica] RESUELTO: RabbitMQ no responde"]
