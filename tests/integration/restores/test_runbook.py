@@ -1,4 +1,4 @@
-"""docs/runbooks/restore-odoo.md, followed word for word on a stack whose Odoo is running."""
+"""docs/runbooks/restore-without-airflow.md, followed word for word beside a running Odoo."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from support.restoring import vault_of
 from support.shared_db import Database, created, on_database
 from support.stack_env import ROOT, needed
 
-RUNBOOK = ROOT / "docs" / "runbooks" / "restore-odoo.md"
+RUNBOOK = ROOT / "docs" / "runbooks" / "restore-without-airflow.md"
 FENCE = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
