@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow.sdk.exceptions import AirflowSkipException
 from clinic.backups import restore as use_case
-from clinic.backups.drill import run_drill
+from clinic.backups.drill import refused, run_drill
 from clinic.backups.model import BackupKind
 from clinic.backups.restore import Found, Restore, Tell, Wish
 from clinic.backups.unpack import parse_identity
@@ -171,19 +171,23 @@ def hold_drill(dag_run: Any, ti: Any) -> dict[str, Any]:
         )
         databases = _databases(odoo.filestores)
         with _kept(ledger, drill_id, ti):
-            job = Restore(
-                _found(vault, row),
-                vault,
-                parse_identity(_identity(row["backup_id"])),
-                Wish(drill_id, scratch, neutralise=True),
-                databases,
-                odoo,
-                spool_folder(),
-                ledger=ledger,
-                tell=Tell(log.info),
-                scratch=scratch,
-            )
-            outcome = run_drill(job, databases, odoo)
+            try:
+                job = Restore(
+                    _found(vault, row),
+                    vault,
+                    parse_identity(_identity(row["backup_id"])),
+                    Wish(drill_id, scratch, neutralise=True),
+                    databases,
+                    odoo,
+                    spool_folder(),
+                    ledger=ledger,
+                    tell=Tell(log.info),
+                    scratch=scratch,
+                )
+            except PermanentError as error:
+                outcome = refused(error)  # a drill that was not passed has its row, too
+            else:
+                outcome = run_drill(job, databases, odoo)
         differences = outcome.comparison.as_json()["differences"]
         # The row of the drill refers to that of the restore.
         ledger.add_drill(

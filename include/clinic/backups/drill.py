@@ -65,6 +65,17 @@ class Outcome:
         }
 
 
+def refused(error: PermanentError) -> Outcome:
+    """Return the outcome of a drill with a backup that could not even be opened."""
+    outcome = Outcome()
+    outcome.comparison.differences.append(_refusal(error))
+    return outcome
+
+
+def _refusal(error: PermanentError) -> Difference:
+    return Difference("the drill", "a restored Odoo", str(error))
+
+
 def run_drill(restore: Restore, databases: Parameters, odoo: Odoo) -> Outcome:
     """Restore into a scratch database, compare, run Odoo on it, and remove all of it.
 
@@ -84,9 +95,7 @@ def run_drill(restore: Restore, databases: Parameters, odoo: Odoo) -> Outcome:
                 databases.drop(restore.scratch)
     except PermanentError as error:
         if not outcome.comparison.differences:
-            outcome.comparison.differences.append(
-                Difference("the drill", "a restored Odoo", str(error))
-            )
+            outcome.comparison.differences.append(_refusal(error))
     # After a TransientError the spool stays: the next try need not download it all again.
     restore.forget()
     outcome.seconds = restore.journal.seconds

@@ -10,6 +10,7 @@ from unittest.mock import create_autospec
 
 import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from clinic.clients.drive_vault import DriveVault
 from clinic.errors import PermanentError
 from clinic_airflow import restores
 from clinic_airflow.pick import PickOperator
@@ -133,13 +134,29 @@ def test_a_drill_leaves_its_row_and_nothing_else(house: Rig) -> None:
     before = house.names()
     told = restores.hold_drill(run.dag_run, run.ti("drill"))
     assert told["passed"]
-    (row,) = house.stored.database.query("SELECT * FROM restore_drills")
+    (row,) = house.stored.database.query("SELECT * FROM restore_drills WHERE passed")
     manifest = manifest_of(house)
     assert row["passed"]
     assert row["tables_compared"] == len(manifest.tables)
     assert row["rows_compared"] == sum(manifest.tables.values())
     assert 0 < row["restore_s"] < row["total_s"]
     assert house.names() == before
+
+
+def test_a_drill_with_a_damaged_manifest_is_one_that_was_not_passed(
+    house: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = DriveVault.read
+    monkeypatch.setattr(DriveVault, "read", lambda *args: read(*args)[:-1] + b"x")
+    run = Run("scheduled__2")
+    with pytest.raises(PermanentError, match=r"its bytes are not those.*drill_restore\.md"):
+        restores.hold_drill(run.dag_run, run.ti("drill"))
+    (row,) = house.stored.database.query("SELECT * FROM restore_drills WHERE NOT passed")
+    assert "its bytes are not those that were stored" in row["differences"][0]["found"]
+    (restore,) = house.stored.database.query(
+        "SELECT * FROM restores WHERE state = 'failed' AND purpose = 'drill'"
+    )
+    assert restore["restore_id"] == row["drill_id"]
 
 
 def test_the_picker_offers_what_was_found_and_returns_the_choice() -> None:

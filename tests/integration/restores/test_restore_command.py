@@ -13,6 +13,7 @@ from support.stack_env import needed
 from typer.testing import CliRunner
 
 TARGET = "prueba_orden"
+ROW = "SELECT * FROM restores WHERE target = %s"
 STACK = ("DRIVE_KEYFILE", "DRIVE_SHARED_DRIVE_ID", "DRIVE_API_URL", "ODOO_DB_URL", "ODOO_CONF")
 
 
@@ -41,7 +42,7 @@ def test_its_row_tells_expiry_that_it_is_at_work(
     neutralise = OdooProgram.neutralise
 
     def look(self: OdooProgram, database: str) -> None:
-        meanwhile.extend(rig.stored.database.query("SELECT * FROM restores"))
+        meanwhile.extend(rig.stored.database.query(ROW, TARGET))
         neutralise(self, database)
 
     monkeypatch.setattr(OdooProgram, "neutralise", look)
@@ -54,14 +55,14 @@ def test_its_row_tells_expiry_that_it_is_at_work(
         "restore",
         TARGET,
     )
-    (row,) = rig.stored.database.query("SELECT * FROM restores")
+    (row,) = rig.stored.database.query(ROW, TARGET)
     assert row["state"] == "done"
     assert row["report"] == json.loads((tmp_path / "report.json").read_text())
 
     # Again, over what is there now, which is refused: the same row says so.
     again = CliRunner().invoke(app, words)
     assert "There is a database" in str(again.exception) + again.output
-    (row,) = rig.stored.database.query("SELECT * FROM restores")
+    (row,) = rig.stored.database.query(ROW, TARGET)
     assert row["state"] == "failed"
     assert "There is a database" in row["error"]
 
