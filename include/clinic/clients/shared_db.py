@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import aiosql
 import psycopg
+from aiosql import SQLLoadException, SQLParseException
 from psycopg.rows import dict_row
 
 from clinic.clients.locks import MIRROR_LOCK
@@ -66,6 +67,32 @@ class Refresh:
     took_ms: float
 
 
+class _Queries:
+    """The named queries of a folder; a file that cannot be read is missed by its users alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: list[Any] = []
+        self._broken: list[str] = []
+        for path in sorted(folder.glob("*.sql")):
+            try:
+                self._files.append(aiosql.from_path(path, "psycopg"))
+            except (SQLLoadException, SQLParseException, UnicodeDecodeError) as error:
+                self._broken.append(f"{path.name} ({error})")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        for file in self._files:
+            if (query := getattr(file, name, None)) is not None:
+                return query
+        broken = f", and cannot be read: {'; '.join(self._broken)}" if self._broken else ""
+        raise PermanentError(
+            f"Looking up the query {name}: {self._folder} has none of this name{broken}. Restore "
+            "the folder as this version of the code has it."
+        )
+
+
 class SharedDb:
     """One connection to the shared database, opened when first needed and again when it was lost.
 
@@ -99,7 +126,7 @@ class SharedDb:
         self._lock_wait_s = lock_wait_s
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
         self._is_the_mirror = False
-        self._queries = aiosql.from_path(SQL_DIR / "queries", "psycopg")
+        self._queries = _Queries(SQL_DIR / "queries")
 
     # The connection
 
