@@ -7,6 +7,7 @@ it, or before it when its name ends in -ing. It prints what came of it as a line
 
 import hashlib
 import json
+import logging
 import os
 import resource
 import shutil
@@ -123,8 +124,9 @@ def _limited(size_bytes: int) -> Callable[[], None]:
 
 
 STEPS = (
-    "beginning", "begun", "dumping", "dumped", "noting_dump", "encrypting", "encrypted", "reserved",
-    "uploading", "uploaded", "manifest_uploading", "manifest_uploaded", "keeping", "kept",
+    "beginning", "begun", "dumping", "dumped", "noting_dump", "encrypting", "verifying",
+    "encrypted", "reserved", "uploading", "uploaded", "manifest_uploading", "manifest_uploaded",
+    "keeping", "kept",
 )  # fmt: skip
 
 
@@ -150,9 +152,10 @@ def arm(step: str) -> None:
     victims: dict[str, tuple[Any, str, int]] = {
         "beginning": (BackupsDb, "begin", 1),
         "begun": (BackupsDb, "begin", 1),
-        "dumping": (PostgresDumpSource, "read_back", 1),  # the dump is there, and not kept
+        "dumping": (PostgresDumpSource, "_name_files", 1),  # pg_dump goes on
         "dumped": (PostgresDumpSource, "dump", 1),
         "encrypting": (taking, "write_archive", 1),
+        "verifying": (PostgresDumpSource, "read_back", 1),  # while it is encrypted
         "encrypted": (taking, "write_archive", 1),
         "reserved": (DriveVault, "reserve", 1),
         "uploading": (DriveVault, "upload", 1),
@@ -304,7 +307,23 @@ def restorable(rig: BackupRig, folder: Path) -> dict[str, Any]:
     return told
 
 
+class Took(logging.Handler):
+    """Remembers how long each step took, as the log says it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("took: "):
+            for part in record.getMessage().split()[1:]:
+                name, seconds = part.split("_s=")
+                self.steps[name] = float(seconds)
+
+
 def main(arguments: list[str]) -> int:
+    took = Took()
+    logging.basicConfig(level=logging.INFO, handlers=[logging.StreamHandler(), took])
     rig = BackupRig(**json.loads(Path(arguments[0]).read_text()))
     if len(arguments) > 1:
         if arguments[1].startswith("sent="):
@@ -316,7 +335,8 @@ def main(arguments: list[str]) -> int:
     except ClinicError as error:
         print(json.dumps({"error": str(error), "kind": type(error).__name__}))
         return 1
-    print(json.dumps(told | {"peak_rss_bytes": _peak_rss_bytes()}, default=str))
+    measured = {"peak_rss_bytes": _peak_rss_bytes(), "took_s": took.steps}
+    print(json.dumps(told | measured, default=str))
     return 0
 
 

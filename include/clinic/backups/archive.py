@@ -1,6 +1,9 @@
 """The archive: a tar file, encrypted while it is written, with both sums counted on the way.
 
-Nothing is held in memory but a few blocks. Sources: https://age-encryption.org/v1, and POSIX pax,
+Nothing is held in memory but a few blocks. The sums are counted in threads of their own: OpenSSL
+lets go of the interpreter meanwhile, and the cipher does not.
+
+Sources: https://age-encryption.org/v1, and POSIX pax,
 https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html
 """
 
@@ -10,12 +13,14 @@ import errno
 import hashlib
 import io
 import os
+import queue
 import tarfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 import pyrage
 
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 _BLOCK: Final = 1024**2
+_BLOCKS_AHEAD: Final = 4  # what a sum may be behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +77,33 @@ def write_archive(
             "Encrypting the archive: one of the recipients is no public key of age's. Put right "
             "the Variable clinic_backup_settings."
         ) from None
-    plain = _Reader(_tar(contents, dump, names, file, int(taken_at.timestamp())))
+    with _Sum() as plain_sum, _Sum() as encrypted_sum:
+        plain = _Reader(_tar(contents, dump, names, file, int(taken_at.timestamp())), plain_sum)
+        _encrypt(plain, sink, encrypted_sum, keys)
+    return Sums(
+        size_bytes=plain_sum.size_bytes,
+        sha256=plain_sum.hexdigest(),
+        encrypted_size_bytes=encrypted_sum.size_bytes,
+        encrypted_sha256=encrypted_sum.hexdigest(),
+    )
+
+
+def _encrypt(
+    plain: _Reader, sink: Path, encrypted_sum: _Sum, keys: Sequence[pyrage.x25519.Recipient]
+) -> None:
+    encrypted: _Writer | None = None
     try:
         descriptor = os.open(sink, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb", buffering=0) as target:
-            encrypted = _Writer(target)
+            encrypted = _Writer(target, encrypted_sum)
             with io.BufferedWriter(encrypted, _BLOCK) as writer:
                 pyrage.encrypt_io(io.BufferedReader(plain, _BLOCK), writer, keys)
     except (OSError, pyrage.EncryptError, ClinicError) as error:
         # Through the cipher an error comes as another: the first one is what happened.
-        first = plain.error or encrypted.error or error
+        first = plain.error or (encrypted and encrypted.error) or error
         if isinstance(first, ClinicError):
             raise first from None
         raise _of_disk(first, sink) from first
-    return Sums(
-        size_bytes=plain.size_bytes,
-        sha256=plain.digest.hexdigest(),
-        encrypted_size_bytes=encrypted.size_bytes,
-        encrypted_sha256=encrypted.digest.hexdigest(),
-    )
 
 
 def _of_disk(error: BaseException, sink: Path) -> TransientError:
@@ -176,45 +190,75 @@ def _padding(size_bytes: int) -> bytes:
 # What the cipher reads from and writes to
 
 
-class _Reader(io.RawIOBase):
-    """Gives an iterator's bytes, and counts them."""
+class _Sum:
+    """Counts bytes and their SHA-256 in a thread of its own; complete once it is left."""
 
-    def __init__(self, blocks: Iterator[bytes]) -> None:
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._digest = hashlib.sha256()
+        self._blocks: queue.Queue[bytes | None] = queue.Queue(_BLOCKS_AHEAD)
+        self._thread = threading.Thread(target=self._count, name="sum", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._blocks.put(None)
+        self._thread.join()
+
+    def add(self, block: bytes) -> None:
+        """Take the next bytes, which nobody changes any more."""
+        self._blocks.put(block)
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+    def _count(self) -> None:
+        while (block := self._blocks.get()) is not None:
+            self._digest.update(block)
+            self.size_bytes += len(block)
+
+
+class _Reader(io.RawIOBase):
+    """Gives an iterator's bytes, as many at once as there is room for."""
+
+    def __init__(self, blocks: Iterator[bytes], total: _Sum) -> None:
         self._blocks = blocks
         self._block = memoryview(b"")
-        self.size_bytes = 0
-        self.digest = hashlib.sha256()
+        self._sum = total
         self.error: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
+        target = memoryview(buffer)
+        count = 0
         try:
-            while not self._block:
-                block = next(self._blocks, None)
-                if block is None:
-                    return 0
-                self.digest.update(block)
-                self.size_bytes += len(block)
-                self._block = memoryview(block)
+            while count < len(target):
+                if not self._block:
+                    block = next(self._blocks, None)
+                    if block is None:
+                        break
+                    self._block = memoryview(block)
+                part = min(len(target) - count, len(self._block))
+                target[count : count + part] = self._block[:part]
+                self._block = self._block[part:]
+                count += part
         except Exception as error:
             self.error = error
             raise
-        target = memoryview(buffer)
-        count = min(len(target), len(self._block))
-        target[:count] = self._block[:count]
-        self._block = self._block[count:]
+        self._sum.add(bytes(target[:count]))
         return count
 
 
 class _Writer(io.RawIOBase):
-    """Writes to a file, and counts what it wrote."""
+    """Writes to a file."""
 
-    def __init__(self, target: BinaryIO | io.FileIO) -> None:
+    def __init__(self, target: BinaryIO | io.FileIO, total: _Sum) -> None:
         self._target = target
-        self.size_bytes = 0
-        self.digest = hashlib.sha256()
+        self._sum = total
         self.error: Exception | None = None
 
     def writable(self) -> bool:
@@ -226,6 +270,5 @@ class _Writer(io.RawIOBase):
         except Exception as error:
             self.error = self.error or error
             raise
-        self.digest.update(memoryview(buffer)[:count])
-        self.size_bytes += count
+        self._sum.add(bytes(memoryview(buffer)[:count]))
         return count

@@ -36,7 +36,7 @@ class Snapshot:
     postgres_version: str
     modules: Mapping[str, str]
     tables: Mapping[str, int]
-    """Rows of each table; the dump was found to hold as many."""
+    """Rows of each table; :meth:`DumpSource.verify` finds the dump to hold as many."""
     dump_format: DumpFormat
     filestore: Filestore | None
     tools: Mapping[str, str]
@@ -60,7 +60,7 @@ class DumpSource(Protocol):
         ...
 
     def dump(self, kind: BackupKind, folder: Path, names: Path) -> Snapshot:
-        """Dump into an empty folder, and read the dump to its end to see that it is whole.
+        """Dump into an empty folder.
 
         Args:
             kind: What to dump.
@@ -70,6 +70,20 @@ class DumpSource(Protocol):
 
         Raises:
             TransientError: Trying again may help; nothing in ``folder`` is worth keeping.
+            PermanentError: A person has to change something.
+        """
+        ...
+
+    def verify(self, folder: Path, tables: Mapping[str, int]) -> None:
+        """Read a dump to its end to see that it is whole; called beside other work, in a thread.
+
+        Args:
+            folder: What :meth:`dump` dumped into.
+            tables: The rows that each table has to have.
+
+        Raises:
+            TransientError: It is damaged, or has other rows: nothing in ``folder`` is worth
+                keeping.
             PermanentError: A person has to change something.
         """
         ...

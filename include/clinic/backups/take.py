@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
@@ -100,6 +102,7 @@ class Take:
         self._recipients = recipients
         self._root = spool
         self._drill_keys = drill_keys
+        self._took_s: dict[str, float] = {}
 
     def run(
         self,
@@ -162,19 +165,33 @@ class Take:
             self._trash(spool.journal)
             spool.begin_anew()
         if spool.journal.stage is Stage.BEGUN:
-            self._dump(spool, backup_id, request)
+            with self._timed("dump"):
+                self._dump(spool, backup_id, request)
         if spool.journal.stage is Stage.DUMPED:
             try:
-                self._encrypt(spool)
+                with self._timed("encrypt"):
+                    self._encrypt(spool)
             except StaleDumpError:
                 spool.begin_anew()
                 raise
         if spool.journal.stage is Stage.ENCRYPTED or not self._is_there(spool.journal.archive_id):
-            self._upload(spool)
+            with self._timed("upload"):
+                self._upload(spool)
         if spool.journal.stage is Stage.UPLOADED or not self._is_there(spool.journal.manifest_id):
-            self._upload_manifest(spool)
+            with self._timed("manifest"):
+                self._upload_manifest(spool)
         self._keep(spool.journal)
         spool.remove()
+        # Verifying goes on beside encrypting; what an earlier try did is not among them.
+        log.info("took: %s", " ".join(f"{one}_s={s:.1f}" for one, s in self._took_s.items()))
+
+    @contextlib.contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._took_s[step] = time.monotonic() - started
 
     def _trash(self, journal: Journal) -> None:
         """Take back what was uploaded of a backup that will not be one."""
@@ -225,15 +242,16 @@ class Take:
         if contents.kind is BackupKind.FULL:
             recipients.append(self._drill_keys.new(contents.backup_id))
         log.info("encrypting: name=%s", contents.name)
-        sums = write_archive(
-            spool.archive,
-            recipients,
-            contents=contents.model_dump_json(indent=1).encode(),
-            dump=spool.folder / dump,
-            names=spool.names,
-            file=self._source.file,
-            taken_at=contents.taken_at,
-        )
+        with self._verifying(spool.folder / dump, contents.tables):
+            sums = write_archive(
+                spool.archive,
+                recipients,
+                contents=contents.model_dump_json(indent=1).encode(),
+                dump=spool.folder / dump,
+                names=spool.names,
+                file=self._source.file,
+                taken_at=contents.taken_at,
+            )
         manifest = Manifest(
             **contents.model_dump(),
             size_bytes=sums.size_bytes,
@@ -245,6 +263,28 @@ class Take:
         spool.journal = Journal(stage=Stage.ENCRYPTED, manifest=manifest)
         spool.write()
         shutil.rmtree(spool.folder / dump, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _verifying(self, dump: Path, tables: Mapping[str, int]) -> Iterator[None]:
+        """Read the dump back beside what is done inside, which counts only if it was whole.
+
+        Raises:
+            StaleDumpError: It was not; whatever happened inside is of no interest then.
+        """
+
+        def verify() -> None:
+            with self._timed("verify"):
+                self._source.verify(dump, tables)
+
+        with ThreadPoolExecutor(1, "verify") as beside:
+            verified = beside.submit(verify)
+            try:
+                yield
+            finally:
+                try:
+                    verified.result()
+                except TransientError as error:
+                    raise StaleDumpError(str(error)) from error
 
     def _upload(self, spool: Spool) -> None:
         journal, manifest = spool.journal, _known(spool.journal.manifest)

@@ -7,7 +7,7 @@ Source: https://www.postgresql.org/docs/17/app-pgdump.html
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +130,7 @@ class PostgresDumpSource:
         return self._filestore
 
     def dump(self, kind: BackupKind, folder: Path, names: Path) -> Snapshot:
-        """Dump one snapshot, and read the dump back; see :class:`DumpSource`."""
+        """Dump one snapshot; see :class:`DumpSource`."""
         with_database = kind is not BackupKind.FILESTORE
         with self._transaction("opening a snapshot") as connection:
             facts = cast("dict[str, Any]", connection.execute(_FACTS).fetchone())
@@ -154,8 +154,6 @@ class PostgresDumpSource:
                 filestore = self._name_files(connection, names)
         if filestore is None:
             names.write_bytes(b"")
-        if with_database:
-            self.read_back(folder / "database", tables)
         return Snapshot(
             taken_at=facts["taken_at"],
             database=self.database,
@@ -191,7 +189,12 @@ class PostgresDumpSource:
         ) as wait:
             yield wait
 
-    def read_back(self, dump: Path, tables: dict[str, int]) -> None:
+    def verify(self, folder: Path, tables: Mapping[str, int]) -> None:
+        """Read the dump back, where there is one; see :class:`DumpSource`."""
+        if tables:
+            self.read_back(folder / "database", tables)
+
+    def read_back(self, dump: Path, tables: Mapping[str, int]) -> None:
         """Read a dump to its end, and compare its rows with those of the snapshot.
 
         Raises:

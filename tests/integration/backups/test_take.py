@@ -5,6 +5,7 @@ import json
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_the_archive_is_of_one_moment_whoever_writes_meanwhile(
 class Spoiling(PostgresDumpSource):
     """Cuts one file of each dump off at 99 %, as a disk that lies does."""
 
-    def read_back(self, dump: Path, tables: dict[str, int]) -> None:
+    def read_back(self, dump: Path, tables: Mapping[str, int]) -> None:
         largest = max(dump.glob("*.dat*"), key=lambda path: path.stat().st_size)
         with largest.open("r+b") as file:
             file.truncate(largest.stat().st_size * 99 // 100)
@@ -124,14 +125,19 @@ def test_a_dump_that_is_cut_off_is_no_backup(rig: BackupRig, tmp_path: Path) -> 
 class Losing(PostgresDumpSource):
     """Loses a row between the count and the dump's end."""
 
-    def read_back(self, dump: Path, tables: dict[str, int]) -> None:
-        super().read_back(dump, tables | {"public.res_users": tables["public.res_users"] + 1})
+    def read_back(self, dump: Path, tables: Mapping[str, int]) -> None:
+        super().read_back(dump, {**tables, "public.res_users": tables["public.res_users"] + 1})
 
 
 def test_a_dump_with_a_row_too_few_is_no_backup(rig: BackupRig) -> None:
     with pytest.raises(TransientError, match=r"public\.res_users: \d+ instead of \d+"):
         rig.take(Losing(rig.odoo_url, Path(rig.filestore)))
     assert stored(rig) == []
+    # It was encrypted meanwhile: nothing of it was sent, and nothing is left to go on with.
+    with closing(rig.vault()) as vault:
+        assert vault.files() == []
+    assert {path.name for path in rig.spool_folder.iterdir()} == {"journal.json", "lock"}
+    assert json.loads((rig.spool_folder / "journal.json").read_text())["stage"] == "begun"
 
 
 def test_postgresql_ends_the_dump(
