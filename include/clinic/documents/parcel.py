@@ -34,6 +34,12 @@ class Parcel:
         attempt = self.headers.get("x-attempt")
         return attempt if isinstance(attempt, int) and attempt > 0 else 1
 
+    @property
+    def returns(self) -> int:
+        """How often it came back into its queue because whoever held it was gone."""
+        count = self.headers.get("x-delivery-count")
+        return count if isinstance(count, int) else 0
+
     def copy_headers(self, *, attempt: int, **more: str) -> dict[str, Any]:
         """Return the headers of a copy: without traces of its way, with this attempt, and more.
 

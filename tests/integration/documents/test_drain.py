@@ -18,6 +18,7 @@ from clinic.documents.reasons import WaitReason
 from clinic.documents.replay import Selection, WorkQueue, replay
 from clinic.errors import AwayError, PermanentError, TransientError
 from support.draining import QUEUE, FolderStore, message, parcel_of, pdf
+from support.processes import wait_until
 from support.stack_env import needed
 
 from .conftest import Rig
@@ -199,7 +200,8 @@ def test_a_store_that_is_down_puts_a_document_off(
     assert (notification["event"], notification["attempt"]) == ("retrying", 1)
     # It comes back by itself from the first tier, as the second attempt.
     monkeypatch.undo()
-    summary = rig.drain(idle_s=20)
+    wait_until(lambda: rig.broker.depth(QUEUE) == 1, "it is back", timeout_s=60)
+    summary = rig.drain()
     assert summary["stored"] == 1
     assert states(rig) == ["stored"]
 
@@ -381,6 +383,31 @@ def kill_workers_with(rig: Rig, *bodies: bytes) -> None:
     connection.close()
 
 
+def test_what_a_killer_was_held_with_is_not_taken_out_with_it(rig: Rig) -> None:
+    neighbours = [str(number).encode() for number in range(14)]
+    lot = [*neighbours[:2], b"killer", *neighbours[2:]]
+    rig.broker.publish("documents_exchange", "invoice.created", *lot)
+    done, ends = [], 0
+    while not rig.broker.depth(f"{QUEUE}.killed"):
+        with closing(BrokerQueue(rig.broker.connect, QUEUE)) as queue:
+            while parcels := queue.batch(12, 0.5):
+                if any(parcel.body == b"killer" for parcel in parcels):
+                    ends += 1
+                    break  # this worker is gone, before it is done with any of them
+                for parcel in parcels:
+                    queue.ack(parcel)
+                done += [parcel.body for parcel in parcels]
+        assert ends < 30
+    with closing(BrokerQueue(rig.broker.connect, QUEUE)) as queue:
+        while parcels := queue.batch(12, 0.5):
+            done += [parcel.body for parcel in parcels]
+            for parcel in parcels:
+                queue.ack(parcel)
+    assert sorted(done) == sorted(neighbours)
+    assert [body for _, body in rig.take(f"{QUEUE}.killed")] == [b"killer"]
+    assert ends > 20
+
+
 def test_a_message_that_ends_its_worker_each_time_is_parked_and_told(rig: Rig) -> None:
     body = offered(rig)
     kill_workers_with(rig, json.dumps(body).encode(), b"garbage")
@@ -498,7 +525,8 @@ def test_an_id_reserved_in_another_store_is_not_used(
     (before,) = rig.database.query("SELECT reserved_id, reserved_in FROM documents")
     assert before["reserved_in"] == rig.store.place
     rig.store = FolderStore(tmp_path / "another")
-    assert rig.drain(idle_s=20)["stored"] == 1
+    wait_until(lambda: rig.broker.depth(QUEUE) == 1, "it is back", timeout_s=60)
+    assert rig.drain()["stored"] == 1
     (after,) = rig.database.query("SELECT file_id, reserved_in FROM documents")
     assert after["reserved_in"] == rig.store.place
     assert after["file_id"] != before["reserved_id"]
