@@ -14,7 +14,9 @@ _MASKS: Final = (
     (re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s/@]+@", re.I), r"\1***@"),
     (re.compile(r"([?&][^\s=&]{1,40}=)[^\s&'\")]+"), r"\1***"),
     (re.compile(r"\b(whsec_|AGE-SECRET-KEY-|ya29\.|GOCSPX-|1//)[\w+/=.-]+"), r"\1***"),
-    (re.compile(r"\b(bearer|basic|token|apikey)(\s+)[\w+/=.~-]{8,}", re.I), r"\1\2***"),
+    (re.compile(r"\b(bearer|basic)(\s+)[\w+/=.~-]{8,}", re.I), r"\1\2***"),
+    # Not "token endpoint": a word of letters alone is the sentence's next one.
+    (re.compile(r"\b(token|apikey)(\s+)(?=\S*[\d_+/=~])[\w+/=.~-]{8,}", re.I), r"\1\2***"),
     (
         re.compile(r"\b(\w*(?:passw|secret|token|api_?key|contrase|pwd)\w*['\"]?\s*[:=]\s*)"
                    r"(?:'[^']*'|\"[^\"]*\"|[^\s,;]+)", re.I),

@@ -10,6 +10,7 @@ SECRETS = {
     "a query": "GET https://x.example/?api_key=s3cret&y=1",
     "a bearer": "Authorization: Bearer s3cret_s3cret",
     "a token": "access_token=s3cret",
+    "a token after a blank": "Token s3crets3cret is over",
     "a webhook's secret": "whsec_s3crets3cret refused",
     "a backup's key": "AGE-SECRET-KEY-S3CRET1 does not fit".replace("S3CRET", "s3cret"),
     "a signed token": "eyJhbGciOi.s3cret.xx is over",
@@ -35,6 +36,8 @@ def test_what_helps_stays() -> None:
         "9787eee5-d936-4132-b93e-9e67b17d2c56, 2026-11-24T15:22:45."
     )
     assert shortened(text) == text
+    asks = "Logging in to Drive: no token from Google. Is its token endpoint reachable?"
+    assert shortened(asks) == asks
 
 
 def test_a_long_text_is_cut_and_a_line() -> None:
