@@ -206,8 +206,8 @@ def hold_drill(dag_run: Any, ti: Any) -> dict[str, Any]:
         ledger.finish_restore(drill_id, error=error, report=told)
     if error:
         raise PermanentError(
-            f"The drill with {row['name']} failed: {error}. Do not rely on this backup: see the "
-            "runbook drill_restore.md, and take another."
+            f"The drill was not passed: {row['name']} did not come back as it was stored. Do not "
+            f"rely on this backup: take another, and see drill_restore.md. {error}"
         )
     return told
 

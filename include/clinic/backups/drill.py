@@ -73,7 +73,7 @@ def refused(error: PermanentError) -> Outcome:
 
 
 def _refusal(error: PermanentError) -> Difference:
-    return Difference("the drill", "a restored Odoo", str(error))
+    return Difference("restoring it", "", str(error))
 
 
 def run_drill(restore: Restore, databases: Parameters, odoo: Odoo) -> Outcome:
