@@ -18,6 +18,7 @@ _logger = logging.getLogger(__name__)
 MODULE = "clinic_backups"
 EXCHANGE = "backups_exchange"
 ROUTING_KEY = "backup.requested"
+PROGRAM = "service-account-"  # so Keycloak calls the user of a program
 MAX_WAIT_S = 300
 PATIENCE_H = 6
 """So long a request that nobody answered keeps others from being made."""
@@ -94,10 +95,21 @@ class ClinicBackup(models.Model):
     @api.depends("user_id", "requested_by")
     @api.depends_context("lang")
     def _compute_requester(self):
+        people = self.env["res.users"].sudo().with_context(active_test=False)
+        names = {
+            user.login: user.name
+            for user in people.search([("login", "in", self.mapped("requested_by"))])
+        }
         for backup in self:
-            scheduled = self.env._("By itself, each night")
-            name = scheduled if backup.requested_by == "schedule" else backup.requested_by
-            backup.requester = backup.user_id.name or name
+            who = backup.requested_by or ""
+            if backup.user_id or who in names:
+                backup.requester = backup.user_id.name or names[who]
+            elif who == "schedule":
+                backup.requester = self.env._("By itself, each night")
+            elif who.startswith(PROGRAM):
+                backup.requester = self.env._("A program (%s)", who.removeprefix(PROGRAM))
+            else:
+                backup.requester = who
 
     @api.depends("size_bytes")
     @api.depends_context("lang")

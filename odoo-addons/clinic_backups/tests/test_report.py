@@ -24,6 +24,16 @@ class TestReport(BackupCase):
         self.assertFalse(backup.explanation)
         self.assertEqual(backup.action_open_url()["url"], report["url"])
 
+    def test_who_asked_is_told_as_people_say_it(self):
+        for told, shown in (
+            (self.platform.login, self.platform.name),
+            ("service-account-airflow-ci", "A program (airflow-ci)"),
+            ("ana", "ana"),  # whom Airflow knows, and Odoo does not
+        ):
+            report = self.told(requested_by=told)
+            self.report(report)
+            self.assertEqual(self.of(report).requester, shown)
+
     def test_the_same_report_twice_changes_nothing(self):
         report = self.told()
         self.report(report)
