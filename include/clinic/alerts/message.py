@@ -104,6 +104,8 @@ class Renderer:
             lines.append(f"{say['until']}: {_time(outage.quiet_since() or outage.last_at)}")
             lines += ["", say["over"]]
         else:
+            if len(outage.parts) == 1 and BETWEEN_LANGUAGES in outage.parts[0].detail:
+                lines += ["", _in(language, outage.parts[0].detail)]
             for step in _steps(outage):
                 lines += ["", f"{say['works']}: {step.works[language]}"]
                 lines += ["", f"{say['do']}: {step.do[language]}"]

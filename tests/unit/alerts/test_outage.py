@@ -182,7 +182,7 @@ def test_a_checks_sentence_is_told_in_each_half_in_its_language() -> None:
     message = RENDERER.render(outage(found, cause="backups/rpo"), Kind.OPENED, NOW)
     assert message.subject == "[Clínica] CRÍTICO: La copia es antigua"
     spanish, english = message.text.split("\n--\n")
-    assert "Tiene 30 h." in spanish
+    assert spanish.index("Tiene 30 h.") < spanish.index("Primer paso")
     assert "It is" not in spanish
     assert "It is 30 h old." in english
     assert "Tiene" not in english
