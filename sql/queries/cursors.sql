@@ -16,6 +16,7 @@ SELECT
     place.load_entity,
     place.load_after,
     place.alerts_dirty,
+    place.entities,
     exists(SELECT 1 FROM sync_rejects) AS has_rejects
 FROM sync_cursors AS place
 WHERE place.name = :name;
@@ -30,6 +31,7 @@ SELECT
     place.load_entity,
     place.load_after,
     place.alerts_dirty,
+    place.entities,
     exists(SELECT 1 FROM sync_rejects) AS has_rejects
 FROM sync_cursors AS place
 WHERE place.name = :name
@@ -57,13 +59,14 @@ SET
     updated_at = clock_timestamp()
 WHERE name = :name;
 
--- name: begin_load(load_cursor, load_entity, reason, name)!
+-- name: begin_load(load_cursor, load_entity, entities, reason, name)!
 UPDATE sync_cursors
 SET
     load_generation = load_generation + 1,
     load_cursor = :load_cursor,
     load_entity = :load_entity,
     load_after = NULL,
+    entities = :entities,
     load_reason = :reason,
     load_began_at = clock_timestamp(),
     updated_at = clock_timestamp()

@@ -281,6 +281,65 @@ WHERE
     excluded.done_by, excluded.company_id, excluded.generation
 );
 
+-- name: upsert_patient(generation, rows)!
+INSERT INTO shared_patients AS kept (
+    id, patient_number, name, birth_date, sex, identity_type, identity_number, phone, email, language, active,
+    company_id, generation
+)
+SELECT
+    new.id,
+    new.patient_number,
+    new.name,
+    new.birth_date,
+    new.sex,
+    new.identity_type,
+    new.identity_number,
+    new.phone,
+    new.email,
+    new.language,
+    new.active,
+    new.company_id,
+    :generation
+FROM
+    json_to_recordset(cast(:rows AS json))
+        AS new (
+            id integer,
+            patient_number text,
+            name text,
+            birth_date date,
+            sex text,
+            identity_type text,
+            identity_number text,
+            phone text,
+            email text,
+            language text,
+            active boolean,
+            company_id integer
+        )
+ON CONFLICT (id) DO UPDATE SET
+    patient_number = excluded.patient_number,
+    name = excluded.name,
+    birth_date = excluded.birth_date,
+    sex = excluded.sex,
+    identity_type = excluded.identity_type,
+    identity_number = excluded.identity_number,
+    phone = excluded.phone,
+    email = excluded.email,
+    language = excluded.language,
+    active = excluded.active,
+    company_id = excluded.company_id,
+    generation = excluded.generation,
+    synced_at = clock_timestamp()
+WHERE
+(
+    kept.patient_number, kept.name, kept.birth_date, kept.sex, kept.identity_type, kept.identity_number,
+    kept.phone, kept.email, kept.language, kept.active, kept.company_id, kept.generation
+) IS DISTINCT FROM (
+    excluded.patient_number, excluded.name, excluded.birth_date, excluded.sex, excluded.identity_type,
+    excluded.identity_number, excluded.phone, excluded.email, excluded.language, excluded.active,
+    excluded.company_id, excluded.generation
+);
+
 -- name: delete_location(ids)!
 DELETE FROM shared_locations
 WHERE id = any(cast(:ids AS integer[]));
@@ -308,6 +367,10 @@ WHERE
 
 -- name: delete_movement(ids)!
 DELETE FROM shared_stock_movements
+WHERE id = any(cast(:ids AS integer[]));
+
+-- name: delete_patient(ids)!
+DELETE FROM shared_patients
 WHERE id = any(cast(:ids AS integer[]));
 
 -- name: keep_location(ids, generation)!
@@ -338,6 +401,10 @@ WHERE
 
 -- name: keep_movement(ids, generation)!
 UPDATE shared_stock_movements SET generation = :generation
+WHERE id = any(cast(:ids AS integer[]));
+
+-- name: keep_patient(ids, generation)!
+UPDATE shared_patients SET generation = :generation
 WHERE id = any(cast(:ids AS integer[]));
 
 -- name: medications_of_rules(ids)$
@@ -400,6 +467,10 @@ WHERE
 
 -- name: all_medication_ids()$
 SELECT coalesce(array_agg(medication.id), '{}') FROM shared_medications AS medication;
+
+-- name: sweep_patient(generation)!
+DELETE FROM shared_patients
+WHERE generation < :generation;
 
 -- name: sweep_location(generation)!
 DELETE FROM shared_locations

@@ -66,6 +66,23 @@ SELECT
     synced_at
 FROM shared_stock_levels;
 
+-- name: rows_patient()
+SELECT
+    id,
+    patient_number,
+    name,
+    birth_date,
+    sex,
+    identity_type,
+    identity_number,
+    phone,
+    email,
+    language,
+    active,
+    company_id,
+    synced_at
+FROM shared_patients;
+
 -- name: rows_movement()
 -- What moved, from where and to where. The texts are left out: there may be millions of rows.
 SELECT

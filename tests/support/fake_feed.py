@@ -17,7 +17,7 @@ from typing import Any
 
 from clinic.errors import TransientError
 
-ENTITIES = ("location", "product", "lot", "reorder_rule", "stock_level", "movement")
+ENTITIES = ("location", "product", "lot", "reorder_rule", "stock_level", "movement", "patient")
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,14 @@ def movement(product_id: int, quantity: str, **values: Any) -> dict[str, Any]:
     } | values  # fmt: skip
 
 
+def patient(name: str = "Lucía Ñúñez", **values: Any) -> dict[str, Any]:
+    return {
+        "patient_number": "P-000001", "name": name, "birth_date": "1984-02-29", "sex": "female",
+        "identity_type": "dni", "identity_number": "12345678Z", "phone": None, "email": None,
+        "language": "es_ES", "active": True, "company_id": None,
+    } | values  # fmt: skip
+
+
 @dataclass
 class FakeOdoo:
     """What Odoo holds, and the log of its commits. A cursor is ``epoch:number of commits``."""
@@ -93,6 +101,7 @@ class FakeOdoo:
     changed: threading.Condition = field(default_factory=threading.Condition)
     broken: Exception | None = None  # raised by every call while set
     stream_broken: Exception | None = None  # raised by the stream only
+    offered: tuple[str, ...] = ENTITIES  # depends on the addons that it has
     streams: int = 0  # how many were opened and did not break at once
 
     def commit(self, *changes: tuple[str, Any, Any]) -> None:
@@ -124,6 +133,11 @@ class FakeOdoo:
             "values": values, "changed_at": at.isoformat() if at else None,
         }  # fmt: skip
 
+    def entities(self) -> list[str]:
+        if self.broken:
+            raise self.broken
+        return list(self.offered)
+
     def page(self, cursor: str | None, limit: int, timeout_s: float | None = None) -> Page:
         if self.broken:
             raise self.broken
@@ -139,13 +153,15 @@ class FakeOdoo:
                 touched.update(dict.fromkeys(self.log[end]))
                 end += 1
             now = datetime.now(UTC)
-            order = sorted(touched, key=lambda item: ENTITIES.index(item[0]))
+            shown = [item for item in touched if item[0] in self.offered]
+            order = sorted(shown, key=lambda item: ENTITIES.index(item[0]))
             changes = [self._change(entity, record_id, now) for entity, record_id in order]
             return Page(f"{epoch}:{end}", changes, more=end < len(self.log))
 
     def state(self, entity: str, after: str | None, limit: int) -> State:
         if self.broken:
             raise self.broken
+        assert entity in self.offered
         with self.changed:
             keys = sorted(self.records[entity], key=str)
             begin = 0 if after is None else sum(1 for key in keys if str(key) <= after)
@@ -178,13 +194,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         arguments = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        method = {"feed": "page", "state": "state"}[self.path.rsplit("/", 1)[1]]
+        name = self.path.rsplit("/", 1)[1]
+        method = {"feed": "page", "state": "state", "entities": "entities"}[name]
         try:
             answer = getattr(self.odoo, method)(**arguments)
         except TransientError:
             self.send_error(503)
             return
-        body = json.dumps(answer.__dict__).encode()
+        body = json.dumps(answer if isinstance(answer, list) else answer.__dict__).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -6,7 +6,7 @@ from typing import Any
 
 from support.odoo import OdooServer
 
-ENTITIES = ("location", "product", "lot", "reorder_rule", "stock_level", "movement")
+ENTITIES = ("location", "product", "lot", "reorder_rule", "stock_level", "movement", "patient")
 
 Page = dict[str, Any]
 

@@ -14,6 +14,7 @@ def assert_equal(odoo: FakeOdoo, database: Database) -> None:
         "lot": "shared_lots",
         "reorder_rule": "shared_reorder_rules",
         "movement": "shared_stock_movements",
+        "patient": "shared_patients",
     }
     for entity, table in tables.items():
         ids = {row["id"] for row in database.query(f"SELECT id FROM {table}")}  # noqa: S608

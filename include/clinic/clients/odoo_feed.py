@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from clinic.clients.odoo import (
     OdooClient,
@@ -46,6 +46,10 @@ class State(BaseModel):
 
     changes: list[Any]
     after: str | None = None
+
+
+class _Entities(RootModel[list[str]]):
+    """The names of the feed's entities."""
 
 
 class OdooFeed:
@@ -90,6 +94,16 @@ class OdooFeed:
         odoo = self._odoo if timeout_s is None else self._odoo.within(timeout_s)
         answer = odoo.call("clinic.change", "feed", cursor=cursor, limit=limit)
         return _checked(Page, doing, answer)
+
+    def entities(self) -> list[str]:
+        """Return what the feed has: it depends on the addons that Odoo has.
+
+        Raises:
+            TransientError: Odoo could not answer, or answered something else.
+            PermanentError: Odoo refused: key or access.
+        """
+        answer = reading(self._odoo.call, "clinic.change", "entities")
+        return _checked(_Entities, "Reading what Odoo's change feed has", answer).root
 
     def state(self, entity: str, after: str | None, limit: int) -> State:
         """Return the page after ``after`` of the full state of ``entity``.

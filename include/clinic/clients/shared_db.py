@@ -33,7 +33,6 @@ SQL_DIR = Path(os.environ.get("CLINIC_SQL_DIR", Path(__file__).parents[3] / "sql
 _REFUSED_CLASSES: Final = frozenset({"22", "23"})  # data exception, integrity constraint violation
 _PERMANENT_CLASSES: Final = frozenset({"28", "3D", "42"})  # login, no such database, access or name
 
-_ENTITIES: Final = ("location", "product", "lot", "reorder_rule", "stock_level", "movement")
 _TABLES: Final[Mapping[str, str]] = {
     "location": "locations",
     "product": "medications",
@@ -41,6 +40,7 @@ _TABLES: Final[Mapping[str, str]] = {
     "reorder_rule": "reorder_rules",
     "stock_level": "stock_levels",
     "movement": "movements",
+    "patient": "patients",
 }
 
 
@@ -56,6 +56,7 @@ class Progress:
     load_after: str | None
     alerts_dirty: bool
     has_rejects: bool
+    entities: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,14 +323,15 @@ class SharedDb:
 
     # The full load
 
-    def begin_load(self, *, load_cursor: str, first_entity: str, reason: str) -> None:
+    def begin_load(self, *, load_cursor: str, entities: list[str], reason: str) -> None:
         """Give a full load the next number, and remember where the feed continues after it."""
         with self._doing("beginning a full load") as connection:
             self._queries.begin_load(
                 connection,
                 name=self.name,
                 load_cursor=load_cursor,
-                load_entity=first_entity,
+                load_entity=entities[0],
+                entities=entities,
                 reason=reason,
             )
             self._queries.forget_all_rejects(connection)
@@ -356,7 +358,7 @@ class SharedDb:
         with self._doing("finishing a full load") as connection:
             swept = sum(
                 getattr(self._queries, f"sweep_{entity}")(connection, generation=generation)
-                for entity in _ENTITIES
+                for entity in _TABLES
             )
             self._queries.finish_load(connection, name=self.name)
         return int(swept)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -26,7 +26,15 @@ from pydantic import (
 )
 
 # In the order in which a page names them, and in which a full load reads them.
-ENTITIES: Final = ("location", "product", "lot", "reorder_rule", "stock_level", "movement")
+ENTITIES: Final = (
+    "location",
+    "product",
+    "lot",
+    "reorder_rule",
+    "stock_level",
+    "movement",
+    "patient",
+)
 
 Row = dict[str, Any]
 Key = int | tuple[int, int, int]
@@ -179,6 +187,22 @@ class MovementValues(_Values):
         return row | {"medication_id": self.product_id, "done_by": self.user}
 
 
+class PatientValues(_Values):
+    """A row of ``shared_patients``: who somebody is, and nothing clinical."""
+
+    patient_number: Text | None = None
+    name: Text | None = None
+    birth_date: date | None = None
+    sex: Text | None = None
+    identity_type: Text | None = None
+    identity_number: Text | None = None
+    phone: Text | None = None
+    email: Text | None = None
+    language: Text | None = None
+    active: bool
+    company_id: Id | None = None
+
+
 VALUES: Final[Mapping[str, type[_Values]]] = {
     "location": LocationValues,
     "product": ProductValues,
@@ -186,6 +210,7 @@ VALUES: Final[Mapping[str, type[_Values]]] = {
     "reorder_rule": ReorderRuleValues,
     "stock_level": StockLevelValues,
     "movement": MovementValues,
+    "patient": PatientValues,
 }
 
 
@@ -277,8 +302,8 @@ class Decoded:
 def decode(changes: Iterable[Any]) -> Decoded:
     """Sort the changes of one page into what can be kept and what must be set aside.
 
-    A later change of the same record replaces an earlier one. Entities that the inventory does not
-    mirror (patients) are passed over: they are other readers' business.
+    A later change of the same record replaces an earlier one. Entities that are not mirrored are
+    passed over: they are other readers' business.
     """
     decoded = Decoded({entity: Batch() for entity in ENTITIES})
     for raw in changes:

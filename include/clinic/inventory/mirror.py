@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, Protocol
 
 from clinic.errors import ClinicError, PermanentError, RefusedError, TransientError
@@ -65,6 +66,7 @@ class State(Protocol):
 class Feed(Protocol):
     """The part of :class:`clinic.clients.odoo_feed.OdooFeed` used here."""
 
+    def entities(self) -> list[str]: ...  # noqa: D102
     def page(self, cursor: str | None, limit: int) -> Page: ...  # noqa: D102
     def state(self, entity: str, after: str | None, limit: int) -> State: ...  # noqa: D102
     def stream(self, cursor: str, limit: int, until: float) -> Iterator[Page]: ...  # noqa: D102
@@ -89,6 +91,8 @@ class Progress(Protocol):
     def alerts_dirty(self) -> bool: ...  # noqa: D102
     @property
     def has_rejects(self) -> bool: ...  # noqa: D102
+    @property
+    def entities(self) -> list[str]: ...  # noqa: D102
 
 
 class Refresh(Protocol):
@@ -141,7 +145,7 @@ class Store(Rows, Protocol):
     def all_medication_ids(self) -> set[int]: ...  # noqa: D102
     def announce(self, kind: str, payload: Mapping[str, Any]) -> int: ...  # noqa: D102
     def begin_load(  # noqa: D102
-        self, *, load_cursor: str, first_entity: str, reason: str
+        self, *, load_cursor: str, entities: list[str], reason: str
     ) -> None: ...
     def advance_load(  # noqa: D102
         self, *, entity: str, after: str | None, changes: int, rows_written: int
@@ -325,6 +329,7 @@ class InventoryMirror:
         self._stream_at = float("-inf")  # when to try the stream next
         self._stored_cursor: str | None = None
         self._stored_at = float("-inf")
+        self._entities: list[str] | None = None  # what this Odoo has of what is mirrored
 
     def follow(self, until: float) -> Summary:
         """Mirror until ``clock()`` is ``until``, and return what was done.
@@ -358,7 +363,12 @@ class InventoryMirror:
                     self._begin_load(self._feed.page(None, 1), "first")
                 else:
                     self._stored_cursor = progress.cursor
-                    self._read(progress.cursor, until)
+                    if progress.entities == self._offered():
+                        self._read(progress.cursor, until)
+                    else:
+                        # An addon came or went, or we learnt to mirror more: what happened to those
+                        # records until now is in no page that follows.
+                        self._begin_load(self._feed.page(None, 1), "entities")
             except TransientError as error:
                 if self._good_at > failing_since:
                     failing_since, pause = self._clock(), 0.1
@@ -368,6 +378,12 @@ class InventoryMirror:
                 log.warning("trying again: away_s=%.1f error=%s", away_s, error)
                 pause = min(pause * 2, 5)
                 self._sleep(min(pause, max(0.0, until - self._clock())))
+
+    def _offered(self) -> list[str]:
+        if self._entities is None:
+            known = set(self._feed.entities())
+            self._entities = [entity for entity in ENTITIES if entity in known]
+        return self._entities
 
     def _read(self, cursor: str, until: float) -> None:
         """Read the stream; when it breaks, poll for a while, then let the caller choose."""
@@ -452,8 +468,8 @@ class InventoryMirror:
                     careful=careful,
                 )
                 alerts_touched = self._touches_alerts(progress, written)
-                if written.rows:
-                    self._store.announce("inventory.changed", _event(decoded, written))
+                for kind, payload in _events(decoded, written):
+                    self._store.announce(kind, payload)
             self._store.advance(
                 cursor=page.cursor,
                 lag_ms=_lag_ms(decoded),
@@ -487,7 +503,7 @@ class InventoryMirror:
                 raise TransientError(
                     "Shared database: another writer moved the cursor. Reading it again."
                 )
-            self._store.begin_load(load_cursor=page.cursor, first_entity=ENTITIES[0], reason=reason)
+            self._store.begin_load(load_cursor=page.cursor, entities=self._offered(), reason=reason)
         self._good_at = self._clock()
         number = progress.load_generation + 1
         log.info("full load begins: reason=%s generation=%d", reason, number)
@@ -498,14 +514,16 @@ class InventoryMirror:
         Stops at ``until`` too: the next run goes on with the page that follows.
         """
         started = self._clock()
-        entity, after = progress.load_entity or ENTITIES[0], progress.load_after
+        entities, after = progress.entities, progress.load_after
         generation = progress.load_generation
-        for each in ENTITIES[ENTITIES.index(entity) :]:
+        first = entities.index(progress.load_entity) if progress.load_entity else 0
+        for each, following in pairwise([*entities[first:], None]):
+            assert each is not None
             while True:
                 if self._clock() >= until:
                     return
                 page = self._feed.state(each, after, self._settings.load_page_changes)
-                self._load_page(each, page, generation, progress.load_cursor)
+                self._load_page(each, following, page, generation, progress.load_cursor)
                 self._good_at = self._clock()
                 after = page.after
                 if after is None:
@@ -528,9 +546,16 @@ class InventoryMirror:
         )
 
     def _load_page(
-        self, entity: str, page: State, generation: int, load_cursor: str | None
+        self,
+        entity: str,
+        following: str | None,
+        page: State,
+        generation: int,
+        load_cursor: str | None,
     ) -> None:
         decoded = decode(page.changes)
+        # Where the load goes on; after the very last page it stays where it is, to be finished.
+        entity = following if page.after is None and following else entity
         try:
             written = self._write_load_page(
                 entity, page, decoded, generation, load_cursor, careful=False
@@ -548,7 +573,7 @@ class InventoryMirror:
 
     def _write_load_page(
         self,
-        entity: str,
+        next_entity: str,
         page: State,
         decoded: Decoded,
         generation: int,
@@ -562,10 +587,8 @@ class InventoryMirror:
             written = write_batches(
                 self._store, decoded, generation=generation, has_rejects=False, careful=careful
             )
-            following = ENTITIES[min(ENTITIES.index(entity) + 1, len(ENTITIES) - 1)]
-            is_last = page.after is None and entity != ENTITIES[-1]
             self._store.advance_load(
-                entity=following if is_last else entity,
+                entity=next_entity,
                 after=page.after,
                 changes=decoded.changes,
                 rows_written=written.rows,
@@ -619,19 +642,29 @@ class _StreamBrokenError(Exception):
     """The stream itself failed; its cause says how. What was taken from it is good."""
 
 
-def _event(decoded: Decoded, written: Written) -> dict[str, Any]:
-    """Return what subscribers are told of a page: which records to read again, not their values."""
-    medications = sorted(written.medications)
-    event: dict[str, Any] = {"rows": written.rows}
-    if len(medications) <= 1000:
-        event["medication_ids"] = medications
-    else:
-        event["medication_ids"] = None  # too many to name: read what you show again
-    for entity, batch in decoded.batches.items():
-        count = len(batch.upserts) + len(batch.deletes)
-        if count:
-            event.setdefault("changes", {})[entity] = count
-    return event
+def _events(decoded: Decoded, written: Written) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what subscribers are told of a page: which records to read again, not their values."""
+    if not written.rows:
+        return
+    changes = {
+        entity: len(batch.upserts) + len(batch.deletes)
+        for entity, batch in decoded.batches.items()
+        if batch.upserts or batch.deletes
+    }
+    if patients := changes.pop("patient", 0):
+        # Not which: who may listen to events need not be one who may know who is a patient.
+        yield "patients.changed", {"changes": patients}
+    if changes:
+        medications = sorted(written.medications)
+        yield (
+            "inventory.changed",
+            {
+                "rows": written.rows,
+                # Null when they are too many to name: read what you show again.
+                "medication_ids": medications if len(medications) <= 1000 else None,
+                "changes": changes,
+            },
+        )
 
 
 def _lag_ms(decoded: Decoded) -> float | None:

@@ -183,7 +183,7 @@ def reconcile(
     """
     started = clock()
     report = Report()
-    for entity in ENTITIES:
+    for entity in _mirrored(store):
         cursor = _mirrored_up_to(store)
         theirs = _read_odoo(entity, odoo, feed, page_size)
         ours = _read_mirror(entity, store)
@@ -227,6 +227,18 @@ def reconcile(
             "differ before the next night."
         )
     return report
+
+
+def _mirrored(store: Store) -> list[str]:
+    """Return what the last full load found Odoo to have."""
+    _mirrored_up_to(store)  # or say what is missing
+    entities = store.progress().entities
+    if not entities:
+        raise TransientError(
+            "Reconciling the inventory: the mirror was last loaded by an older version. Let "
+            "sync_inventory load it anew."
+        )
+    return entities
 
 
 def _mirrored_up_to(store: Store) -> str:

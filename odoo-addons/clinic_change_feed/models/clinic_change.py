@@ -43,6 +43,16 @@ class ClinicChange(models.Model):
         return ENTITIES
 
     @api.model
+    def entities(self):
+        """Return the names of the feed's entities, what is referred to first.
+
+        Raises:
+            AccessError: the user is not a reader of the feed.
+        """
+        self.check_access("read")
+        return [entity.name for entity in self._entities()]
+
+    @api.model
     def feed(self, cursor=None, limit=1000):
         """Return the next page of changes after a cursor.
 
@@ -77,7 +87,7 @@ class ClinicChange(models.Model):
         self.check_access("read")
         found = next((known for known in self._entities() if known.name == entity), None)
         if found is None:
-            names = ", ".join(known.name for known in self._entities())
+            names = ", ".join(self.entities())
             raise UserError(
                 self.env._(
                     "There is no entity %(name)r. There are: %(names)s", name=entity, names=names

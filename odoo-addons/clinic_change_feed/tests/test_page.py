@@ -165,8 +165,8 @@ class TestPage(FeedCase):
 
     def test_state_refuses_what_it_does_not_know(self):
         state = self.env["clinic.change"].state
-        with self.assertRaisesRegex(UserError, "no entity 'patient'.*location, product"):
-            state("patient")
+        with self.assertRaisesRegex(UserError, "no entity 'appointment'.*location, product"):
+            state("appointment")
         for entity, after in (
             ("product", "1:2:3"),
             ("stock_level", "7"),

@@ -312,8 +312,8 @@ def vacuum(server: OdooServer) -> None:
 
 
 def test_the_state_of_an_unknown_entity_is_refused(odoo_server: OdooServer) -> None:
-    with pytest.raises(httpx.HTTPStatusError, match="no entity 'patient'"):
-        odoo_server.call("clinic.change", "state", entity="patient")
+    with pytest.raises(httpx.HTTPStatusError, match="no entity 'appointment'"):
+        odoo_server.call("clinic.change", "state", entity="appointment")
 
 
 def next_xid(server: OdooServer) -> int:

@@ -17,6 +17,7 @@ SYNC_TABLES = [
     "shared_reorder_rules",
     "shared_stock_levels",
     "shared_stock_movements",
+    "shared_patients",
     "sync_cursors",
     "sync_rejects",
     "drift_reports",
@@ -116,7 +117,13 @@ def test_the_sync_role_writes_the_mirror_and_refreshes_but_changes_no_schema(
 
 
 def test_the_api_role_only_reads_the_mirror(database: Database) -> None:
-    for table in ["shared_medications", "low_stock_alerts", "change_events", "sync_cursors"]:
+    for table in [
+        "shared_medications",
+        "shared_patients",
+        "low_stock_alerts",
+        "change_events",
+        "sync_cursors",
+    ]:
         assert allowed(database.api_url, f"SELECT * FROM {table}"), table  # noqa: S608
         if table.startswith("shared"):
             assert not allowed(database.api_url, f"DELETE FROM {table}"), table  # noqa: S608
@@ -127,6 +134,12 @@ def test_the_api_role_only_reads_the_mirror(database: Database) -> None:
 def test_analysts_read_the_inventory_and_not_what_is_behind_it(database: Database) -> None:
     for table in ["shared_medications", "shared_stock_movements", "low_stock_alerts"]:
         assert allowed(database.readonly_url, f"SELECT * FROM {table}"), table  # noqa: S608
-    for table in ["sync_rejects", "sync_cursors", "change_events", "drift_reports"]:
+    for table in [
+        "shared_patients",
+        "sync_rejects",
+        "sync_cursors",
+        "change_events",
+        "drift_reports",
+    ]:
         assert not allowed(database.readonly_url, f"SELECT * FROM {table}"), table  # noqa: S608
     assert not allowed(database.readonly_url, "DELETE FROM shared_medications")

@@ -14,7 +14,17 @@ from clinic.clients.shared_db import SharedDb
 from clinic.errors import PermanentError, TransientError
 from clinic.inventory.mirror import InventoryMirror, Settings, Summary
 from clinic.shared_db_commands import migrate_database
-from support.fake_feed import FakeOdoo, level, location, lot, movement, product, rule
+from support.fake_feed import (
+    ENTITIES,
+    FakeOdoo,
+    level,
+    location,
+    lot,
+    movement,
+    patient,
+    product,
+    rule,
+)
 from support.mirror_checks import assert_alerts_are_current, assert_equal, assert_totals_are_sums
 from support.shared_db import Database
 from support.stack_env import needed
@@ -104,6 +114,50 @@ def test_a_commit_arrives_with_its_total_its_event_and_its_alert(
     assert changed["payload"]["medication_ids"] == [1]
     assert low["kind"] == "low_stock.changed"
     assert low["payload"] == {"opened": [1], "closed": []}
+
+
+def test_patients_are_mirrored_and_events_do_not_say_who_is_one(
+    odoo: FakeOdoo, database: Database
+) -> None:
+    odoo.commit(("patient", 31, patient()), ("patient", 32, patient("Ana", sex=None)))
+    follow(odoo, database)
+    odoo.commit(("patient", 31, patient("Lucía Núñez")), ("patient", 32, None))
+    odoo.commit(("patient", 33, patient("Noa", birth_date="29/02/1984")))
+    follow(odoo, database)
+    assert database.query(
+        "SELECT id, name, birth_date::text, search_text FROM shared_patients"
+    ) == [
+        {
+            "id": 31,
+            "name": "Lucía Núñez",
+            "birth_date": "1984-02-29",
+            "search_text": "lucia nunez p-000001 12345678z",
+        }
+    ]
+    assert database.value("SELECT reason FROM sync_rejects WHERE record_id = '33'").startswith(
+        "birth_date: "
+    )
+    (event,) = database.query("SELECT * FROM change_events WHERE kind = 'patients.changed'")
+    assert event["payload"] == {"changes": 2}
+    assert not database.query("SELECT * FROM change_events WHERE payload::text LIKE '%patient%'")
+
+
+def test_what_an_addon_brings_is_loaded_and_goes_with_it(
+    odoo: FakeOdoo, database: Database
+) -> None:
+    odoo.offered = ENTITIES[:-1]
+    odoo.commit(("patient", 31, patient()))
+    assert follow(odoo, database).loads == 1
+    assert database.value("SELECT count(*) FROM shared_patients") == 0
+    odoo.offered = ENTITIES
+    assert follow(odoo, database).loads == 1
+    assert_equal(odoo, database)
+    assert database.value("SELECT load_reason FROM sync_cursors") == "entities"
+    assert follow(odoo, database).loads == 0
+    odoo.offered = ENTITIES[:-1]
+    assert follow(odoo, database).loads == 1
+    assert database.value("SELECT count(*) FROM shared_patients") == 0
+    assert database.value("SELECT count(*) FROM shared_medications") == 2
 
 
 def test_a_change_that_no_alert_shows_refreshes_nothing(odoo: FakeOdoo, database: Database) -> None:
@@ -470,7 +524,7 @@ def test_consumables_and_other_peoples_entities_are_passed_over(
     odoo.log.append([("product", 3)])
     follow(odoo, database)
     assert database.value("SELECT count(*) FROM shared_medications") == 2
-    odoo.records["patient"] = {1: {"name": "Nobody"}}
+    odoo.records["appointment"] = {1: {"at": "noon"}}
     page = odoo.page(odoo._head(), 10)
     assert page.changes == []
     assert database.value("SELECT count(*) FROM sync_rejects") == 0

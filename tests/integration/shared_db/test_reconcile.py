@@ -12,7 +12,7 @@ from clinic.clients.shared_db import SharedDb
 from clinic.errors import PermanentError, TransientError
 from clinic.inventory.mirror import InventoryMirror, Settings
 from clinic.inventory.reconcile import Report, reconcile
-from support.fake_feed import FakeOdoo, Page, level, location, lot, movement, product, rule
+from support.fake_feed import FakeOdoo, Page, level, location, lot, movement, patient, product, rule
 from support.mirror_checks import assert_alerts_are_current, assert_equal
 from support.shared_db import Database
 
@@ -79,6 +79,7 @@ def odoo(database: Database) -> FakeOdoo:
         *(("reorder_rule", n, rule(n, 8, "10")) for n in ids),
         *(("stock_level", f"{n}:8:{n}", level(f"{n}:8:{n}", f"{n}.1")) for n in ids),
         *(("movement", n, movement(n, "3")) for n in ids),
+        ("patient", 31, patient()),
     )
     follow(odoo, database)
     return odoo
@@ -114,10 +115,11 @@ def test_a_mirror_that_is_right_is_left_alone(odoo: FakeOdoo, database: Database
         "reorder_rule": 30,
         "stock_level": 30,
         "movement": 30,
+        "patient": 1,
     }
     assert report.drift == 0
     assert database.value("SELECT count(*) FROM drift_reports") == 0
-    assert database.value("SELECT reconciled_rows FROM sync_cursors") == 151
+    assert database.value("SELECT reconciled_rows FROM sync_cursors") == 152
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,7 @@ def test_a_movement_edited_in_odoo_that_no_trigger_saw_is_healed_from_the_orm(
     orm.write_date = IN_THE_FUTURE
     assert reconciled(odoo, database, orm=orm).drifted == {
         "location": 0, "product": 0, "lot": 0, "reorder_rule": 0, "stock_level": 0,
-        "movement": 1, "total": 0,
+        "movement": 1, "patient": 0, "total": 0,
     }  # fmt: skip
     assert database.value("SELECT quantity FROM shared_stock_movements WHERE id = 3") == 4
     assert causes(database) == {

@@ -295,6 +295,8 @@ def differences(clinic: Clinic, shared: SharedCluster) -> dict[str, Any]:
         ^ set(sql("SELECT id FROM stock_move_line WHERE state = 'done'")),
         "lots": set(rows("SELECT id, medication_id, expires_at FROM shared_lots"))
         ^ set(sql("SELECT id, product_id, expiration_date AT TIME ZONE 'UTC' FROM stock_lot")),
+        "patients": set(rows("SELECT id, name, birth_date FROM shared_patients"))
+        ^ set(sql("SELECT id, name, birth_date FROM res_partner WHERE is_patient")),
         "names": set(rows("SELECT id, name_en FROM shared_medications"))
         ^ set(
             sql(

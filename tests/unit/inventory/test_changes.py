@@ -1,6 +1,7 @@
 """What of a page can be kept, and what is set aside with which words."""
 
 import re
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from clinic.inventory.changes import Decoded, decode, parse_key, touched_medications
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fake_feed import level, location, lot, movement, product, rule
+from support.fake_feed import level, location, lot, movement, patient, product, rule
 
 
 def change(entity: str, record_id: Any, values: Any, **fields: Any) -> dict[str, Any]:
@@ -38,10 +39,11 @@ def test_each_entity_becomes_a_row_of_its_table() -> None:
             change("reorder_rule", 2, rule(1, 8, "10")),
             change("stock_level", "1:8:5", level("1:8:5", "12.5", "2")),
             change("movement", 9, movement(1, "3")),
+            change("patient", 31, patient()),
         ]
     )
     assert decoded.rejects == []
-    assert [len(batch.upserts) for batch in decoded.batches.values()] == [1] * 6
+    assert [len(batch.upserts) for batch in decoded.batches.values()] == [1] * 7
     assert decoded.batches["stock_level"].upserts == {
         (1, 8, 5): {
             "medication_id": 1,
@@ -53,6 +55,7 @@ def test_each_entity_becomes_a_row_of_its_table() -> None:
     }
     assert decoded.batches["movement"].upserts[9]["done_by"] == "Ana"
     assert decoded.batches["lot"].upserts[5]["medication_id"] == 1
+    assert decoded.batches["patient"].upserts[31]["birth_date"] == date(1984, 2, 29)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +146,7 @@ def test_a_product_that_odoo_keeps_no_stock_of_has_no_row() -> None:
 
 
 def test_other_readers_entities_are_passed_over() -> None:
-    decoded = decode([change("patient", 1, {"name": "Nobody"})])
+    decoded = decode([change("appointment", 1, {"at": "noon"})])
     assert decoded.is_empty
     assert decoded.changes == 1
 

@@ -12,7 +12,12 @@ from clinic.errors import TransientError
 from clinic.inventory.mirror import InventoryMirror, Settings
 
 AT_C0 = SimpleNamespace(
-    cursor="c0", generation=1, load_cursor=None, alerts_dirty=False, has_rejects=False
+    cursor="c0",
+    generation=1,
+    load_cursor=None,
+    alerts_dirty=False,
+    has_rejects=False,
+    entities=["location"],
 )
 IDLE_S = 18
 
@@ -40,6 +45,7 @@ def test_idle_time_does_not_count_as_outage() -> None:
     store.open.return_value = store.lock.return_value = AT_C0
     alerts.refresh_alerts.return_value = None
     feed = create_autospec(OdooFeed)
+    feed.entities.return_value = ["location"]
     feed.stream.side_effect = stream
     feed.page.side_effect = gone
     settings = Settings(patience_s=60, stream_again_s=10**6)

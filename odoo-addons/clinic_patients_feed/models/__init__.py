@@ -1,0 +1,1 @@
+from . import clinic_change as clinic_change

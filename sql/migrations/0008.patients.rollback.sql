@@ -1,0 +1,3 @@
+ALTER TABLE sync_cursors DROP COLUMN entities;
+
+DROP TABLE shared_patients;
