@@ -81,7 +81,7 @@ def drain_documents(queue: str, seconds: float) -> dict[str, Any]:
     from clinic.documents.drain import Drain
 
     with _brake(), ExitStack() as stack:
-        stores = _stores(stack)
+        stores = _stores(stack, queue)
         ledger = stack.enter_context(closing(DocumentsDb(SharedDbHook().conninfo(), queue)))
         odoo = stack.enter_context(closing(OdooHook(ODOO).get_conn()))
         messages = stack.enter_context(closing(BrokerQueue(broker_connection, queue)))
@@ -93,15 +93,16 @@ def drain_documents(queue: str, seconds: float) -> dict[str, Any]:
         return drain.run(seconds, IDLE_S).as_dict()
 
 
-def _stores(stack: ExitStack) -> dict[str, DocumentStore]:
-    """Return the store of each document type, as the Variable says."""
-    from clinic.documents.settings import parse_settings
+def _stores(stack: ExitStack, queue: str) -> dict[str, DocumentStore]:
+    """Return the store of what comes in a queue, as the Variable says.
 
-    chosen = parse_settings(lookup.variable(STORES_VARIABLE))
-    return {
-        document_type: stack.enter_context(closing(store_of(place.conn_id, place.folder)))
-        for document_type, place in chosen.items()
-    }
+    No other: a connection that is wrong must not hold up the documents of another store.
+    """
+    from clinic.documents.settings import TYPE_OF_QUEUE, parse_settings
+
+    document_type = TYPE_OF_QUEUE[queue]
+    place = parse_settings(lookup.variable(STORES_VARIABLE))[document_type]
+    return {document_type: stack.enter_context(closing(store_of(place.conn_id, place.folder)))}
 
 
 def store_of(conn_id: str, folder: str) -> DocumentStore:

@@ -156,6 +156,7 @@ def run(
     die_at: str = "",
     spool_dir: Path | None = None,
     max_s: float = 600,
+    document_type: str = "invoice",
     **options: Any,
 ) -> DrainSummary:
     """Work until the queue is empty."""
@@ -186,7 +187,7 @@ def run(
         closing(ledger),
     ):
         drain = Drain(
-            queue, killed, ledger, odoo, {"invoice": store}, spool_dir or Path(spool), **options
+            queue, killed, ledger, odoo, {document_type: store}, spool_dir or Path(spool), **options
         )
         return drain.run(max_s, idle_s)
 

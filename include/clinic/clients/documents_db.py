@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 
@@ -14,10 +14,9 @@ from clinic.documents.drain import Begun, Failure, Kept, Outcome, Reservation
 from clinic.documents.history import Step
 from clinic.documents.message import DocumentMessage
 from clinic.documents.outbox import Notification
+from clinic.documents.settings import TYPE_OF_QUEUE
 from clinic.documents.store import Stored
 from clinic.errors import TransientError
-
-_TYPES: Final = {"invoice_queue": "invoice", "medical_records_queue": "medical_record"}
 
 type _Key = tuple[str, int]
 
@@ -196,7 +195,7 @@ class DocumentsDb(SharedDb):
         """Return what this queue's documents have to tell still, at most so many, oldest first."""
         with self._doing("looking for notifications"):
             rows = self._queries.unsent_notifications(
-                self._mine(), document_type=_TYPES[self._queue], most=most
+                self._mine(), document_type=TYPE_OF_QUEUE[self._queue], most=most
             )
             return [Notification(str(row["notification_id"]), row["payload"]) for row in rows]
 

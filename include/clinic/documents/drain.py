@@ -341,6 +341,12 @@ class Drain:
         for parcel in parcels:
             try:
                 message = parse(parcel.routing_key, parcel.body)
+                if message.document_type not in self._stores:
+                    raise ParkError(
+                        ParkReason.UNKNOWN_TYPE,
+                        f"{message} came into a queue that is for {', '.join(self._stores)}. Look "
+                        "at the bindings of documents_exchange.",
+                    )
             except ParkError as error:
                 garbage.append(self._parked(parcel, error))
                 continue

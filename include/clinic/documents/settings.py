@@ -34,6 +34,12 @@ DEFAULT: Final[Mapping[str, Place]] = {
     "invoice": Place(conn_id="google_cloud_drive", folder="Clinica/Documentos"),
     "medical_record": Place(conn_id="nextcloud_default", folder="Clinica/Documentos"),
 }
+TYPE_OF_QUEUE: Final[Mapping[str, str]] = {
+    "invoice_queue": "invoice",
+    "medical_records_queue": "medical_record",
+}
+"""Queue -> the document type that comes in it."""
+
 _SETTINGS: Final = TypeAdapter(dict[str, Place])
 
 

@@ -144,6 +144,13 @@ def bytes_of(bad: Any) -> bytes:
     return json.dumps({name: value for name, value in wrong.items() if value is not ...}).encode()
 
 
+def test_a_document_whose_store_this_drain_does_not_know_is_parked(rig: Rig) -> None:
+    rig.publish(offered(rig))
+    assert rig.drain(document_type="medical_record")["parked"] == 1
+    ((parked, _),) = rig.take(f"{QUEUE}.parking")
+    assert parked.headers["x-park-reason"] == "unknown_type"
+
+
 def test_garbage_is_parked_with_its_reason_and_the_queue_goes_on(rig: Rig) -> None:
     garbage = {bytes_of(bad): reason for bad, reason in GARBAGE.values()}
     assert len(garbage) == len(GARBAGE)

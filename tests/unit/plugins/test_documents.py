@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
@@ -17,6 +18,7 @@ from clinic.clients.odoo import OdooClient
 from clinic.documents.mail import Mail
 from clinic.documents.notify import Notifier, Summary
 from clinic.documents.parcel import Parcel
+from clinic.documents.store import DocumentStore
 from clinic.errors import PermanentError, TransientError
 from rabbitmq_provider.errors import BrokerUnavailableError, LoginRefusedError
 
@@ -198,3 +200,23 @@ def test_the_brokers_errors_become_ours(
     monkeypatch.setattr(wiring.RabbitMQHook, "get_conn", fails)
     with pytest.raises(kind, match="what it said"):
         wiring.broker_connection()
+
+
+def test_a_wrong_connection_holds_up_no_documents_of_another_store(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"medical_record": {"conn_id": "a_database", "folder": "Clinica/Documentos"}}
+    monkeypatch.setattr(wiring.lookup, "variable", lambda _: json.dumps(settings))
+    opened = create_autospec(DocumentStore, instance=True)
+    store_of = wiring.store_of
+    monkeypatch.setattr(
+        wiring,
+        "store_of",
+        lambda conn_id, folder: (
+            opened if conn_id == "google_cloud_drive" else store_of(conn_id, folder)
+        ),
+    )
+    with ExitStack() as stack:
+        assert wiring._stores(stack, "invoice_queue") == {"invoice": opened}
+        with pytest.raises(PermanentError, match="which stores no documents"):
+            wiring._stores(stack, "medical_records_queue")
