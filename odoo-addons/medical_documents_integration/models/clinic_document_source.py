@@ -77,8 +77,9 @@ class ClinicDocumentSource(models.AbstractModel):
     def _make_documents(self):
         """Write each record's document into the outbox, in this transaction. No more happens."""
         if self:
-            self.env["clinic.document"].sudo()._put(self)
-            self.env.ref("medical_documents_integration.cron_publish").sudo()._trigger()
+            documents = self.env["clinic.document"].sudo()
+            documents._put(self)
+            documents._wake_publisher()
 
     def _document_values(self):
         """Return type, number, title, date, company and patient of the document."""
