@@ -24,8 +24,6 @@ NAMESPACE = "clinic_demo"
 STORE_NAME = "Almacén general"
 PHARMACY_NAME = "Farmacia"
 LANGUAGES = ("en_US", "es_ES")
-COMPANY_NAME = "Clínica Universitaria"
-_ODOOS_COMPANY_NAME = "My Company"  # of a database that nobody gave a name yet
 
 # One Odoo request a batch: large enough to save round trips, small enough to show progress and
 # to end well within Odoo's limit-time-cpu of 60 s.
@@ -145,15 +143,12 @@ class _Loader:
 
     def run(self) -> None:
         self._check_modules()
-        self._progress.start("Languages and settings", 3)
+        self._progress.start("Languages and settings", 2)
         self._install_languages()
         self._progress.advance(1)
         self._show_lots_and_locations()
         self._progress.advance(1)
         warehouse = _warehouse(self._odoo)
-        company: int = warehouse["company_id"]
-        self._name_company(company)
-        self._progress.advance(1)
         locations = self._load_locations(warehouse["lot_stock_id"])
         suppliers = self._load_suppliers()
         self._load_categories()
@@ -161,7 +156,7 @@ class _Loader:
         self._translate_products(products)
         self._load_offers(products, suppliers)
         self._load_reorder_rules(products, locations["location_pharmacy"], warehouse["id"])
-        lots = self._load_lots(products, company)
+        lots = self._load_lots(products, warehouse["company_id"])
         self._open_stock(products, lots, locations)
 
     def _check_modules(self) -> None:
@@ -206,21 +201,6 @@ class _Loader:
             wizard = self._odoo.call("res.config.settings", "create", settings)
             self._odoo.call("res.config.settings", "execute", [wizard])
             self.created["settings"] += 1
-
-    def _name_company(self, company: int) -> None:
-        """Make a clinic in Spain of a company that is as Odoo came."""
-        (there,) = self._odoo.call("res.company", "read", [company], ["name"])
-        if there["name"] != _ODOOS_COMPANY_NAME:
-            return
-        values: dict[str, Any] = {"name": COMPANY_NAME}
-        # What is posted stays in its currency; Odoo refuses another from then on.
-        posted = [["company_id", "=", company]]
-        if not self._odoo.call("account.move.line", "search_count", posted):
-            euro = _by_xmlid(self._odoo, "base.EUR")
-            self._odoo.call("res.currency", "write", [euro], {"active": True})
-            values |= {"currency_id": euro, "country_id": _by_xmlid(self._odoo, "base.es")}
-        self._odoo.call("res.company", "write", [company], values)
-        self.created["company"] += 1
 
     def _load_locations(self, parent: int) -> dict[str, int]:
         return self._load(
