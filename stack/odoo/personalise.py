@@ -7,6 +7,20 @@ if values["new"]:
     # Odoo's own way to give a copy a new database.uuid and database.secret.
     parameters.init(force=True)
     env.ref("base.user_admin").write({"password": values["admin_password"]})
+    # The cached database may know of an addon that another checkout has and this one lacks. What
+    # installs itself beside others would wait there for ever, and Odoo's processes would make one
+    # another load everything anew, again and again.
+    env["ir.module.module"].search([("state", "=", "to install")]).state = "uninstalled"
+    # Before anything is posted: from then on Odoo refuses another currency.
+    euro = env.ref("base.EUR")
+    euro.active = True
+    env.ref("base.main_company").write(
+        {
+            "name": "Clínica Universitaria",
+            "currency_id": euro.id,
+            "country_id": env.ref("base.es").id,
+        }
+    )
 parameters.set_param("web.base.url", values["base_url"])
 # Else Odoo writes the address of the administrator's latest login over it.
 parameters.set_param("web.base.url.freeze", "True")

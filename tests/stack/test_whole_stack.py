@@ -16,6 +16,7 @@ import pytest
 from support.processes import wait_until
 from support.stacks import Stack, command_lines
 
+WAITING = "SELECT count(*) FROM ir_module_module WHERE state LIKE 'to %'"
 SNAPSHOT_PORT = 5432
 """A name for a socket only."""
 
@@ -174,6 +175,11 @@ def test_two_installations_and_the_snapshot_share_no_identity(
             )
     assert None not in values
     assert len(values) == 3
+
+
+def test_no_addon_waits_to_be_installed(second: Stack) -> None:
+    """Else Odoo's processes load everything anew at each other's bidding, without an end."""
+    assert count(second.values["ODOO_DB_URL"], WAITING) == 0
 
 
 def test_an_installation_that_lost_its_api_keys_gets_new_ones(second: Stack) -> None:
