@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+import pyrage
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from clinic.errors import PermanentError
 
 VARIABLE: Final = "clinic_backup_settings"
 _EXAMPLE: Final = '{"recipients": ["age1…"], "folder": "Clinica/Copias"}'
 
-type Recipient = Annotated[str, StringConstraints(pattern=r"^age1[02-9ac-hj-np-z]{58}$")]
+
+def _public_key(text: str) -> str:
+    """Return it if it is one: encrypted for a mistyped one, nobody could open a backup."""
+    try:
+        pyrage.x25519.Recipient.from_str(text)
+    except pyrage.RecipientError:
+        # Not shown: it may be the private key.
+        raise ValueError(
+            "it is no public key of age. Copy it from the line `# public key: age1…` of the key's "
+            "file, or from what `clinic backup new-key` printed"
+        ) from None
+    return text
+
+
+type Recipient = Annotated[str, AfterValidator(_public_key)]
 
 
 class Retention(BaseModel):
@@ -60,9 +75,13 @@ def parse_settings(text: str | None) -> BackupSettings:
     try:
         return BackupSettings.model_validate_json(text)
     except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        # That too few are left is no news where one was refused.
+        found = [one for one in found if one["type"] != "too_short"] or found
         problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'the whole'}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_input=False)[:3]
+            f"{'.'.join(map(str, problem['loc'])) or 'the whole'}: "
+            + problem["msg"].removeprefix("Value error, ")
+            for problem in found[:3]
         )
         raise PermanentError(
             f"The Airflow Variable {VARIABLE} cannot be read: {problems}. Write it as {_EXAMPLE}"

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
-from clinic.backups.keys import DrillKeys
+from clinic.backups.keys import DrillKeys, new_pair
 from clinic.backups.model import BackupKind
 from clinic.clients.backups_db import BackupsDb
 from clinic.errors import TransientError
@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drive]:
 @pytest.fixture
 def settings() -> dict[str, Any]:
     keep = {"last": 1, "daily": 2, "weekly": 0, "monthly": 0, "yearly": 0}
-    return {"recipients": ["age1" + "q" * 58], "retention": keep}
+    return {"recipients": [new_pair()[1]], "retention": keep}
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from clinic.backups.check import (
     refused,
     vault_breaches,
 )
+from clinic.backups.keys import new_pair
 from clinic.backups.model import BackupKind
 from clinic.backups.retention import Candidate
 from clinic.backups.settings import BackupSettings
@@ -25,7 +26,7 @@ from clinic.backups.vault import Space
 NOW = datetime(2026, 11, 24, 9, 20, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 GB = 1000**3
-SETTINGS = BackupSettings(recipients=("age1" + "q" * 58,))
+SETTINGS = BackupSettings(recipients=(new_pair()[1],))
 
 
 def row(

@@ -9,6 +9,7 @@ from unittest.mock import create_autospec
 import clinic_airflow.backups as wiring
 import pytest
 from airflow.sdk import BaseHook, Connection, Variable
+from clinic.backups.keys import new_pair
 from clinic.backups.model import BackupKind
 from clinic.backups.settings import BackupSettings
 from clinic.backups.take import Take
@@ -16,7 +17,7 @@ from clinic.clients.odoo_dump_http import HttpDumpSource
 from clinic.clients.odoo_dump_postgres import PostgresDumpSource
 from clinic.errors import PermanentError
 
-RECIPIENT = "age1" + "q" * 58
+RECIPIENT = new_pair()[1]
 SETTINGS = BackupSettings(recipients=(RECIPIENT,))
 RUN = SimpleNamespace(run_id="manual__1", run_type="manual", triggering_user_name="ana")
 
