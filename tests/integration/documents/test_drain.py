@@ -349,6 +349,11 @@ def test_a_queue_has_one_drain_at_a_time(rig: Rig) -> None:
     with pytest.raises(TransientError, match="another process drains"):
         rig.drain()
     first.close()
+    locks = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    wait_until(lambda: rig.database.value(locks) == 0, "the lock is let go")
     assert rig.drain()["stored"] == 1
 
 
