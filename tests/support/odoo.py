@@ -13,7 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +236,37 @@ class OdooServer:
         """Return the headers of a request with a user's API key (or a key that is none)."""
         secret = self.keys.get(key, key)
         return {"Authorization": f"bearer {secret}", "X-Odoo-Database": self.database}
+
+    def pass_a_minute(self, job: str = "cron_publish") -> None:
+        """Let a scheduled job be due whose interval is not over, and its scheduler look.
+
+        Odoo's scheduler looks once a minute, and whenever it is notified; a job that is at work is
+        left alone.
+
+        Args:
+            job: its name, of whichever addons have one of this name.
+        """
+        self.sql(
+            """
+            UPDATE ir_cron SET nextcall = now() AT TIME ZONE 'UTC' WHERE id IN (
+                SELECT id FROM ir_cron WHERE id IN (
+                    SELECT res_id FROM ir_model_data WHERE model = 'ir.cron' AND name = %s
+                ) FOR UPDATE SKIP LOCKED
+            )
+            """,
+            job,
+        )
+        with self.cluster.connect("postgres", "odoo") as connection:
+            connection.execute("SELECT pg_notify('cron_trigger', %s)", [self.database])
+
+    def wait_for_minutes(self, true: Callable[[], object], what: str, timeout_s: float) -> None:
+        """Wait until something holds that a scheduled job brings about, a second a minute."""
+
+        def look() -> object:
+            self.pass_a_minute()
+            return true()
+
+        wait_until(look, what, timeout_s, every_s=1)
 
     @contextlib.contextmanager
     def stream(

@@ -88,7 +88,7 @@ def test_the_button_s_request_waits_for_the_broker_and_is_what_airflow_reads(
     )
     assert odoo.state(row) == "requested"
     with way_to_broker(odoo.broker_port):
-        wait_until(lambda: odoo.state(row) == "published", "the request is sent", 120)
+        odoo.wait_for_minutes(lambda: odoo.state(row) == "published", "the request is sent", 120)
     connection = broker.connect()
     method, _, body = connection.channel().basic_get(QUEUE, auto_ack=True)
     connection.close()

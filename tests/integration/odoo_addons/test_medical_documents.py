@@ -188,7 +188,7 @@ def test_with_the_broker_down_posting_goes_on_and_all_arrives_later(
     assert odoo.documents(moves, "state") == [("pending",)] * 3
     with way_to_broker(odoo.broker_port):
         moves += odoo.post_invoices(1)
-        wait_until(lambda: broker.depth(QUEUE) == 4, "all four arrive", 150)
+        odoo.wait_for_minutes(lambda: broker.depth(QUEUE) == 4, "all four arrive", 150)
     assert len({body["document_id"] for _properties, body in taken(broker)}) == 4
 
 
@@ -197,10 +197,12 @@ def test_kill_9_in_the_middle_loses_nothing(odoo: Odoo, broker: VirtualHost) -> 
     with way_to_broker(odoo.broker_port):
         moves = odoo.post_invoices(count)
         for number in range(1, kills + 1):
-            wait_until(lambda n=number: broker.depth(QUEUE) >= n, "some are published", 120)
+            odoo.wait_for_minutes(
+                lambda n=number: broker.depth(QUEUE) >= n, "some are published", 120
+            )
             odoo.kill()
             odoo.start()
-        wait_until(
+        odoo.wait_for_minutes(
             lambda: odoo.documents(moves, "state") == [("published",)] * count, "all are sent", 240
         )
     messages = [properties.message_id for properties, _body in taken(broker)]
