@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from clinic.tables import print_table
 
 BENCH = Path(__file__).parents[2] / "build" / "bench"
 
@@ -41,16 +40,15 @@ def figure(file: str, keys: tuple[str, ...]) -> float | None:
 
 def main() -> None:
     """Print the table, and keep it."""
-    table = Table("what", "measured", "goal", "met")
-    verdicts = []
+    verdicts, rows = [], []
     for what, file, keys, goal in GOALS:
         measured = figure(file, keys)
         met = None if measured is None else measured <= goal
         verdicts.append({"what": what, "measured": measured, "goal": goal, "met": met})
         said = {None: "not measured", True: "yes", False: "NO"}[met]
-        table.add_row(what, str(measured), f"<= {goal:g}", said)
+        rows.append((what, measured, f"<= {goal:g}", said))
     (BENCH / "verdict.json").write_text(json.dumps(verdicts, indent=2) + "\n")
-    Console().print(table)
+    print_table(("what", "measured", "goal", "met"), rows)
 
 
 if __name__ == "__main__":
