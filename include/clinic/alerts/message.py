@@ -230,7 +230,7 @@ def _in(language: int, text: str) -> str:
 def _time(at: datetime) -> str:
     """Return a time as the clinic's clocks show it.
 
-    >>> _time(datetime(2026, 7, 1, 10, 30, tzinfo=UTC))
+    >>> _time(datetime.fromisoformat("2026-07-01T10:30:00Z"))
     '2026-07-01 12:30 CEST'
     """
     return at.astimezone(_CLINIC_TIME).strftime("%Y-%m-%d %H:%M %Z")
