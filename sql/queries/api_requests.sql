@@ -4,8 +4,8 @@
 
 -- name: api_open_conflicts()^
 SELECT count(*) AS conflicts
-FROM sync_conflicts AS conflict
-WHERE conflict.state = 'open';
+FROM sync_conflicts AS clash
+WHERE clash.state = 'open';
 
 -- name: api_claim_key(client, idempotency_key, digest, request_id)^
 -- Waits for another that is just claiming the same key; returns nothing when it was claimed.
@@ -59,29 +59,29 @@ WHERE request.id = :id;
 -- name: api_conflicts(state, after_id, count)
 -- The newest first.
 SELECT
-    conflict.id,
-    conflict.request_id,
-    conflict.code,
-    conflict.ours,
-    conflict.theirs,
-    conflict.state,
-    conflict.resolution,
-    conflict.resolved_by,
-    conflict.resolved_at,
-    conflict.note,
-    conflict.created_at,
+    clash.id,
+    clash.request_id,
+    clash.code,
+    clash.ours,
+    clash.theirs,
+    clash.state,
+    clash.resolution,
+    clash.resolved_by,
+    clash.resolved_at,
+    clash.note,
+    clash.created_at,
     request.kind,
     request.medication_id,
     request.person,
     medication.name_es,
     medication.name_en
-FROM sync_conflicts AS conflict
-INNER JOIN movement_requests AS request ON conflict.request_id = request.id
+FROM sync_conflicts AS clash
+INNER JOIN movement_requests AS request ON clash.request_id = request.id
 LEFT JOIN shared_medications AS medication ON request.medication_id = medication.id
 WHERE
-    (cast(:state AS text) IS NULL OR conflict.state = :state)
-    AND (cast(:after_id AS bigint) IS NULL OR conflict.id < :after_id)
-ORDER BY conflict.id DESC
+    (cast(:state AS text) IS NULL OR clash.state = :state)
+    AND (cast(:after_id AS bigint) IS NULL OR clash.id < :after_id)
+ORDER BY clash.id DESC
 LIMIT :count;
 
 -- name: api_resolve(id, decision, person, note, counted, expected)$

@@ -31,12 +31,13 @@ SETTINGS_FILES = {
     "webdav": ("webdav/wsgidav.json", "tls/server.crt"),
     "mail": ("services.env",),
     "keycloak": ("keycloak/environment",),
+    "inventory-api": ("inventory-api/environment",),
     "odoo": ("odoo/odoo.conf", "odoo/environment"),
     "airflow": ("airflow/environment", "site/*/entry_points.txt"),
 }
 
 
-ON_VENV = {"airflow", "gateway", "drive", "webdav", "mail"}
+ON_VENV = {"airflow", "inventory-api", "gateway", "drive", "webdav", "mail"}
 """What runs on the Python packages of the lock, not on Debian's programs."""
 
 
@@ -81,6 +82,7 @@ def prepare(config: Config) -> None:
         "ODOO_PORT": config.port("odoo"),
         "ODOO_EVENTED_PORT": config.port("odoo_evented"),
         "AIRFLOW_PORT": config.port("airflow"),
+        "INVENTORY_API_PORT": config.port("inventory_api"),
         "GATEWAY_PORT": config.port("gateway"),
         "DRIVE_PORT": config.port("drive"),
         "WEBDAV_PORT": config.port("webdav"),

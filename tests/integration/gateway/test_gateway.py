@@ -164,7 +164,7 @@ AIRFLOW_OPEN = [
         *(("odoo", path) for path in ODOO_DATABASES),
         *(("auth", path) for path in KEYCLOAK_ADMINISTRATION),
         *(("airflow", path) for path in AIRFLOW_OPEN),
-        *((host, "/oauth2/callback") for host in ("odoo", "airflow", "rabbitmq", "farmacia")),
+        *((host, "/oauth2/callback") for host in ("odoo", "airflow", "rabbitmq")),
     ],
 )
 def test_closed_paths_do_not_reach_the_system_however_they_are_written(gateway, host, path):
@@ -349,7 +349,7 @@ def test_answers_carry_the_headers_that_protect_and_none_that_tell(gateway):
 class TestRendering:
     def test_again_with_nothing_new_changes_no_file(self, gateway):
         before = {p.name: p.stat().st_mtime_ns for p in gateway.folder.glob("*.yaml")}
-        assert len(before) == 4
+        assert len(before) == 6
         done = gateway.render()
         assert done.stdout == "gateway: nothing to change\n"
         assert {p.name: p.stat().st_mtime_ns for p in gateway.folder.glob("*.yaml")} == before
