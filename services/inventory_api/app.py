@@ -14,8 +14,9 @@ from inventory_api.db import Database
 from inventory_api.events import Hub
 from inventory_api.observe import BodyLimit, Metrics, Observer, SameOrigin
 from inventory_api.problems import ProblemBody
-from inventory_api.routes import events, inventory, movements, system
+from inventory_api.routes import events, inventory, movements, reports, requests, system
 from inventory_api.settings import Settings
+from inventory_api.static import pages
 
 DESCRIPTION = """\
 The clinic's stock: what there is, what is missing, what moved. Figures are mirrored from Odoo;
@@ -64,9 +65,11 @@ def create_app(settings: Settings, keys: Keys | None = None) -> FastAPI:
     app.state.hub = hub
     app.state.verifier = Verifier(settings, keys or Keys(http_keys(settings.jwks_url)))
     problems.install(app)
-    for module in (system, inventory, movements, events):
+    for module in (system, inventory, movements, requests, reports, events):
         app.include_router(module.router)
     _describe_problems(app)
+    if settings.dashboard_files:
+        app.mount("/", pages(settings.dashboard_files), name="dashboard")
 
     app.add_middleware(SameOrigin, public_url=settings.public_url)
     app.add_middleware(BodyLimit, largest_bytes=settings.largest_body_bytes)

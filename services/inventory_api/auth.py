@@ -62,6 +62,8 @@ class Principal:
     name: str
     language: str
     scopes: frozenset[Scope]
+    ends_at: float
+    """When the token ends, in seconds since 1970."""
 
 
 FetchKeys = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -179,6 +181,7 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
         name=str(claims.get("name") or login or client),
         language=str(claims.get("locale") or "es"),
         scopes=frozenset(scopes),
+        ends_at=float(claims["exp"]),
     )
 
 

@@ -87,3 +87,8 @@ async def row(connection: Connection, name: str, **arguments: Any) -> Row | None
     """Run a query by its name and return its first row."""
     cursor = await connection.execute(getattr(SQL, name).sql, arguments)
     return await cursor.fetchone()
+
+
+async def execute(connection: Connection, name: str, **arguments: Any) -> None:
+    """Run a statement by its name."""
+    await connection.execute(getattr(SQL, name).sql, arguments)

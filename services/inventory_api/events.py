@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -164,13 +165,17 @@ class Hub:
         self._metrics.listeners.set(len(self._listeners))
         return listener
 
-    async def stream(self, listener: Listener, last_seen: int | None) -> AsyncIterator[bytes]:
+    async def stream(
+        self, listener: Listener, last_seen: int | None, lasts_s: float
+    ) -> AsyncIterator[bytes]:
         """Yield what a listener is told: what it missed, then what comes, with heartbeats between.
 
         Args:
             listener: Who joined before this began, so that nothing falls between.
             last_seen: The number of the last event that it had; None for a new one.
+            lasts_s: When it is ended: with its token, so that who was shut out hears no more.
         """
+        ends_at = time.monotonic() + lasts_s
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
             told = -1
@@ -179,10 +184,10 @@ class Hub:
                 async for event in self._missed(last_seen):
                     told = event.number
                     yield event.text
-            while True:
+            while (left_s := ends_at - time.monotonic()) > 0:
                 try:
                     event_or_end = await asyncio.wait_for(
-                        listener.queue.get(), self._settings.heartbeat_s
+                        listener.queue.get(), min(self._settings.heartbeat_s, left_s)
                     )
                 except TimeoutError:
                     yield b": \n\n"

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from fastapi import Path
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 
 def plain(value: Decimal) -> str:
@@ -232,6 +244,29 @@ class Movements(Page):
     items: list[Movement]
 
 
+class ReportRow(_Answer):
+    """Movements of a medication under one heading."""
+
+    label: str | None = Field(description="What `group_by` asks for.")
+    medication_id: int
+    sku: str | None
+    name_es: str
+    name_en: str
+    uom: str
+    entered: Quantity
+    left_stock: Quantity
+    corrected: Quantity = Field(description="By counts.")
+    net: Quantity
+    movements: int
+
+
+class Report(_Answer):
+    """A report as a list."""
+
+    items: list[ReportRow]
+    as_of: Time | None
+
+
 class TimelineEvent(_Answer):
     """One step of a document."""
 
@@ -268,4 +303,155 @@ class Health(_Answer):
     listeners: int
 
 
-Json = dict[str, Any]
+LARGEST_ID = 2**31 - 1
+
+
+def sound(text: str) -> str:
+    """Return a text that the database can hold.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if "\0" in text:
+        raise ValueError("holds a character that no text may hold")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half a character") from None
+    return text
+
+
+def _of_our_time(moment: datetime) -> datetime:
+    if not 2000 <= moment.year < 2100:
+        raise ValueError("is not between 2000 and 2100")
+    return moment
+
+
+Sound = AfterValidator(sound)
+_GIVEN = r"^-?[0-9]{1,12}(\.[0-9]{1,6})?$"
+
+
+def _given(value: object) -> Decimal:
+    if not isinstance(value, str) or not re.fullmatch(_GIVEN[1:-1], value):
+        raise ValueError('is a decimal in quotes, such as "12.5"')
+    return Decimal(value)
+
+
+Given = Annotated[
+    Decimal, BeforeValidator(_given), WithJsonSchema({"type": "string", "pattern": _GIVEN})
+]
+"""A quantity as it is sent: a decimal string, so that no float rounds it."""
+GivenId = Annotated[int, Field(strict=True, ge=1, le=LARGEST_ID)]
+ConflictId = Annotated[int, Path(ge=1, le=2**62)]
+
+
+class _Question(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewMovement(_Question):
+    """A movement to be booked in Odoo."""
+
+    kind: Literal["in", "out", "adjustment", "count"] = Field(
+        description=(
+            "`in` and `out` move; `adjustment` adds, or takes where negative; "
+            "`count` is what is there."
+        )
+    )
+    medication_id: GivenId = Field(examples=[42])
+    location_id: GivenId = Field(examples=[8])
+    lot_id: GivenId | None = None
+    lot_name: Annotated[str, Field(min_length=1, max_length=255), Sound] | None = None
+    quantity: Given = Field(examples=["12"])
+    expected_quantity: Given | None = Field(
+        None, description="Of a count: what was shown. A conflict when Odoo has another by then."
+    )
+    reason: Annotated[str, Field(max_length=1000), Sound] | None = Field(
+        None, examples=["Dispensación"]
+    )
+    reference: Annotated[str, Field(max_length=255), Sound] | None = None
+    occurred_at: Annotated[AwareDatetime, AfterValidator(_of_our_time)] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.kind in {"in", "out"} and self.quantity <= 0:
+            raise ValueError(f"the quantity of {self.kind} is more than 0")
+        if self.kind == "adjustment" and self.quantity == 0:
+            raise ValueError("an adjustment of 0 changes nothing")
+        if self.kind == "count" and self.quantity < 0:
+            raise ValueError("nobody counts less than 0")
+        if self.kind != "count" and self.expected_quantity is not None:
+            raise ValueError("expected_quantity is of a count")
+        return self
+
+
+class MovementRequest(_Answer):
+    """A movement that was asked for, and what became of it."""
+
+    id: UUID
+    state: Literal["pending", "applying", "applied", "conflict", "discarded"]
+    kind: str
+    medication_id: int
+    location_id: int
+    lot_id: int | None
+    lot_name: str | None
+    quantity: Quantity
+    expected_quantity: Quantity | None
+    reason: str | None
+    reference: str | None
+    source: str
+    person: str
+    occurred_at: Time
+    odoo_picking: str | None
+    error_code: str | None
+    error_detail: str | None
+    attempts: int
+    created_at: Time
+    updated_at: Time
+    applied_at: Time | None
+
+
+class Conflict(_Answer):
+    """A movement that Odoo could not book."""
+
+    id: int
+    request_id: UUID
+    code: str = Field(examples=["not_enough_stock"])
+    ours: dict[str, Any] = Field(description="What Odoo has; `detail` says why in a sentence.")
+    theirs: dict[str, Any] = Field(description="What was asked.")
+    state: Literal["open", "resolved"]
+    resolution: str | None
+    resolved_by: str | None
+    resolved_at: Time | None
+    note: str | None
+    created_at: Time
+    kind: str
+    medication_id: int
+    person: str
+    name_es: str | None
+    name_en: str | None
+
+
+class Conflicts(Page):
+    """A page of conflicts, the newest first."""
+
+    items: list[Conflict]
+
+
+class Resolution(_Question):
+    """What a person decides."""
+
+    resolution: Literal["apply_anyway", "discard", "recount"]
+    note: Annotated[str, Field(max_length=1000), Sound] | None = None
+    counted: Given | None = Field(None, description="Of a recount: what is there.")
+    expected: Given | None = Field(None, description="Of a recount: what was shown.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.resolution == "recount") != (self.counted is not None):
+            raise ValueError("a recount, and nothing else, comes with what was counted")
+        if self.counted is not None and self.counted < 0:
+            raise ValueError("nobody counts less than 0")
+        if self.resolution != "recount" and self.expected is not None:
+            raise ValueError("expected is of a recount")
+        return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from clinic.errors import PermanentError
 
@@ -17,6 +18,7 @@ class Settings:
     issuer: str
     jwks_url: str
     public_url: str
+    dashboard_files: Path | None = None
     audience: str = "inventory-api"
     pool_size: int = 10
     statement_timeout_s: float = 5
@@ -32,6 +34,7 @@ class Settings:
         Raises:
             PermanentError: A name is missing.
         """
+        files = environment.get("DASHBOARD_FILES")
         try:
             realm = environment["KEYCLOAK_REALM"]
             return cls(
@@ -41,6 +44,7 @@ class Settings:
                     f"{environment['KEYCLOAK_URL']}/realms/{realm}/protocol/openid-connect/certs"
                 ),
                 public_url=environment["DASHBOARD_PUBLIC_URL"],
+                dashboard_files=Path(files) if files else None,
             )
         except KeyError as error:
             raise PermanentError(

@@ -46,6 +46,8 @@ def values(config: Config, credentials: Credentials) -> dict[str, str]:
         "CLINIC_AIRFLOW_HOME": str(config.state / "airflow"),
         "AIRFLOW_CI_CLIENT_ID": "airflow-ci",
         "AIRFLOW_CI_CLIENT_SECRET": credentials["keycloak_client_airflow_ci"],
+        "INVENTORY_PROGRAMS_CLIENT_ID": "inventory-programs",
+        "INVENTORY_PROGRAMS_CLIENT_SECRET": credentials["keycloak_client_inventory_programs"],
         "KEYCLOAK_URL": config.url("keycloak"),
         "KEYCLOAK_PUBLIC_URL": config.public_url("auth"),
         "KEYCLOAK_CONSOLE_URL": config.url("keycloak"),

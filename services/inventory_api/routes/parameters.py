@@ -10,22 +10,11 @@ from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator, AwareDatetime
 
 from inventory_api.db import Connection, Database, row
+from inventory_api.models import LARGEST_ID, sound
 
-LARGEST_ID = 2**31 - 1
-
-
-def _sound(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("holds a character that no text may hold")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("holds half a character") from None
-    return text
-
-
-Sound = AfterValidator(_sound)
-Text = Annotated[str | None, Query(max_length=200), AfterValidator(lambda t: t and _sound(t))]
+Text = Annotated[
+    str | None, Query(max_length=200), AfterValidator(lambda text: text and sound(text))
+]
 Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
 After = Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")]
 OptionalId = Annotated[int | None, Query(ge=1, le=LARGEST_ID)]
