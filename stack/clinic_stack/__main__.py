@@ -9,6 +9,7 @@ from clinic_stack import (
     airflow,
     backups,
     credentials,
+    dashboard,
     databases,
     environment,
     fetch,
@@ -36,6 +37,7 @@ def setup(config: Config, progress: Progress, what: str = "databases") -> None:
         lambda: fetch.python_packages(config, progress),
         lambda: fetch.keycloak(config, progress),
     )
+    dashboard.build(config, progress)
     if what == "databases":
         databases.snapshot(config, progress)
 

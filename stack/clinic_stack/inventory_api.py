@@ -1,6 +1,6 @@
 """The inventory API: what it starts from."""
 
-from clinic_stack import environment
+from clinic_stack import dashboard, environment
 from clinic_stack.config import Config
 from clinic_stack.credentials import Credentials
 from clinic_stack.files import shell_variables, tree_fingerprint, write_if_changed
@@ -23,6 +23,7 @@ def prepare(config: Config, words: Credentials) -> None:
     values = {name: known[name] for name in NAMES} | {
         "INVENTORY_API_CODE": tree_fingerprint(code),
         "INVENTORY_API_PORT": config.port("inventory_api"),
+        "DASHBOARD_FILES": files if (files := dashboard.files(config)).exists() else "",
         "PYTHONPATH": ":".join(map(str, folders)),
     }
     path = config.state / "inventory-api" / "environment"

@@ -193,13 +193,10 @@ def test_a_host_name_may_be_written_in_other_ways(gateway, host):
     assert json.loads(gateway.raw(host, "/web")[1])["upstream"] == "odoo"
 
 
-def test_what_is_not_installed_yet_says_so_in_two_languages(gateway):
-    answer = gateway.get("farmacia", "/anything")
-    assert answer.status_code == 503
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert "todavía no está instalado" in answer.text
-    assert "not installed yet" in answer.text
-    assert f"https://odoo.{DOMAIN}:{gateway.port}/" in answer.text
+def test_the_dashboard_asks_a_person_without_a_session_to_sign_in(gateway):
+    answer = gateway.get("farmacia", "/medicamentos/1")
+    assert answer.status_code == 302
+    assert answer.headers["location"].startswith(f"https://auth.{DOMAIN}:{gateway.port}/realms/")
 
 
 def test_the_base_domain_leads_to_every_system(gateway):
