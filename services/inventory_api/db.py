@@ -37,7 +37,7 @@ class Database:
             min_size=1,
             max_size=settings.pool_size,
             timeout=settings.pool_wait_s,
-            max_waiting=200,
+            max_waiting=2_000,
             open=False,
             check=AsyncConnectionPool.check_connection,
             kwargs={
