@@ -29,6 +29,7 @@ def values(config: Config, credentials: Credentials) -> dict[str, str]:
         "ODOO_LOGIN": "admin",
         "ODOO_PASSWORD": credentials["odoo_admin"],
         "ODOO_API_KEY": credentials.get("odoo_key_admin", ""),
+        "ODOO_MOVEMENTS_API_KEY": credentials.get(f"odoo_key_{odoo.MOVEMENTS_LOGIN}", ""),
         "ODOO_FEED_LOGIN": odoo.FEED_LOGIN,
         "ODOO_FEED_API_KEY": credentials.get(f"odoo_key_{odoo.FEED_LOGIN}", ""),
         "ODOO_DOCUMENTS_LOGIN": odoo.DOCUMENTS_LOGIN,
