@@ -164,6 +164,7 @@ AIRFLOW_OPEN = [
         *(("odoo", path) for path in ODOO_DATABASES),
         *(("auth", path) for path in KEYCLOAK_ADMINISTRATION),
         *(("airflow", path) for path in AIRFLOW_OPEN),
+        ("farmacia", "/metrics"),
         *((host, "/oauth2/callback") for host in ("odoo", "airflow", "rabbitmq")),
     ],
 )
