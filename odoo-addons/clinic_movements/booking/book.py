@@ -68,10 +68,15 @@ def book(env, wanted, request):
     if set(moves.mapped("state")) - {"done"}:
         raise ConflictError("refused", env._("Odoo did not finish the movement."), **known)
     request.picking_id = picking
+    on_hand, free = _stock(env, product, location, lot)
     return {
         "state": "applied",
         "code": None,
-        "ours": {**known, "quantity": _plain(product, _stock(env, product, location, lot)[0])},
+        "ours": {
+            **known,
+            "quantity": _plain(product, on_hand),
+            "available": _plain(product, free),
+        },
         "theirs": wanted.as_dict(),
         "picking": picking.name or None,
         "moves": moves.ids,

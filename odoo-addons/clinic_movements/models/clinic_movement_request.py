@@ -89,20 +89,34 @@ class ClinicMovementRequest(models.Model):
         if not self.env.user.has_group("clinic_movements.group_service"):
             raise AccessError(self.env._("Only the service account may book movements."))
         wanted = self._checked(request)
-        known = self.sudo()._take_up(wanted)
+        # People read the explanations, not the account that asks.
+        language = self.env.company.sudo().partner_id.lang or self.env.lang
+        requests = self.sudo().with_context(lang=language)
+        # The usual repetition: it was booked long ago, and nothing has to be locked to say so.
+        known = requests.search(
+            [("request_id", "=", wanted.request_id), ("state", "=", "applied")], limit=1
+        ) or requests._take_up(wanted)
         if known.state == "applied":
             return known.result
         self._take_turn(wanted.product_id)
         try:
             with self.env.cr.savepoint():
                 result = book(known.env, wanted, known)
+                # Else the end of the savepoint computes what is due as the caller, who may read
+                # nothing.
+                known.env.flush_all()
         except ConflictError as conflict:
             result = conflict.answer(wanted)
+        except AccessError:
+            raise  # a fault of the installation, not of this movement
         except UserError as error:  # what Odoo itself refuses
             result = ConflictError("refused", str(error)).answer(wanted)
         known._note(wanted, result)
         _logger.info(
-            "movement request %s: %s %s", wanted.request_id, result["state"], result["code"] or ""
+            "movement request %s: %s %s",
+            wanted.request_id,
+            result["code"] or "applied",
+            result["ours"].get("detail", ""),
         )
         return result
 
