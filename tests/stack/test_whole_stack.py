@@ -28,6 +28,7 @@ SERVERS = (
     "webdav",
     "mail",
     "keycloak",
+    "inventory-api",
     "odoo",
     "airflow-api",
     "airflow-scheduler",
