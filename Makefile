@@ -46,6 +46,7 @@ clean: ## stop the servers and forget their data; the cache stays
 
 docs: ## write the generated documents anew
 	@$(BOX) python -m clinic_airflow.docs
+	@$(BOX) python -m inventory_api.openapi
 
 format: ## let ruff and sqlfluff put the code in order
 	@$(BOX) sh -c 'ruff check --fix; ruff format'

@@ -4,11 +4,14 @@
 Mirrors Odoo's stock into the shared database within a second of each commit. One task holds the
 change feed's stream for five minutes; the next run goes on from the cursor that it committed.
 
-* **Reads**: Odoo's change feed (connection `odoo_default`)
-* **Writes**: the `shared_…` tables, `low_stock_alerts`, `sync_cursors`, `sync_rejects` and
-  `change_events` (connection `shared_db`); the asset `shared_inventory`
+Beside it, movements that other systems asked for are booked in Odoo, each once by its request id.
+
+* **Reads**: Odoo's change feed (connection `odoo_default`); `movement_requests`
+* **Writes**: transfers and adjustments in Odoo (connection `odoo_movements`); the `shared_…`
+  tables, `low_stock_alerts`, `sync_cursors`, `sync_rejects`, `change_events`, `movement_requests`
+  and `sync_conflicts` (connection `shared_db`); the asset `shared_inventory`
 * **Run it twice?** Safe: a second mirror waits for the first, and rows are upserted by their key in
-  the same transaction as the cursor.
+  the same transaction as the cursor. Odoo books a request once, however often it is asked to.
 * **When it fails**: the dashboard keeps the last figures and shows their time; the next run goes on
   from there. See `docs/runbooks/sync_inventory.md`.
 """

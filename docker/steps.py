@@ -16,6 +16,7 @@ from clinic_stack import (
     credentials,
     environment,
     gateway,
+    inventory_api,
     keycloak,
     odoo,
     postgres,
@@ -47,7 +48,8 @@ def setup(config: Config, words: Credentials, progress: Progress) -> None:
         odoo.prepare(config, words)
         airflow.prepare(config, words)
         backups.prepare(config)
-        gateway.prepare(config)
+        inventory_api.prepare(config, words)
+        gateway.prepare(config, words)
         environment.write(config, words)
     if os.getuid() == 0:
         for folder, _, files in os.walk(config.state):

@@ -8,7 +8,8 @@ is valid. Because `envoy --mode validate` does not read the files that the boots
     python gateway/render.py --out DIR --domain clinica.localhost --port 18200 \
         --certificate server.crt --private-key server.key \
         --odoo 127.0.0.1:18207 --odoo-evented 127.0.0.1:18208 --airflow 127.0.0.1:18211 \
-        --keycloak 127.0.0.1:18209 --rabbitmq 127.0.0.1:18204 --validate envoy
+        --keycloak 127.0.0.1:18209 --rabbitmq 127.0.0.1:18204 --inventory-api 127.0.0.1:18212 \
+        --validate envoy
     cd DIR && envoy --config-path bootstrap.yaml --disable-hot-restart
 
 https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/overview/examples
@@ -29,8 +30,17 @@ import jinja2
 import yaml
 
 HERE = Path(__file__).resolve().parent
-FILES = ("bootstrap.yaml", "clusters.yaml", "certificate.yaml", "listeners.yaml")
-UPSTREAMS = ("odoo", "odoo_evented", "airflow", "keycloak", "rabbitmq")
+FILES = (
+    "bootstrap.yaml",
+    "clusters.yaml",
+    "certificate.yaml",
+    "login.yaml",
+    "cookies.yaml",
+    "listeners.yaml",
+)
+UPSTREAMS = ("odoo", "odoo_evented", "airflow", "keycloak", "rabbitmq", "inventory_api")
+SECRETS = {"login": "KEYCLOAK_GATEWAY_SECRET", "cookies": "GATEWAY_HMAC_SECRET"}
+"""Name in the configuration -> name in the environment: an argument would show in `ps`."""
 VALIDATE_TIMEOUT_S = 60
 
 
@@ -69,6 +79,7 @@ def render(
     certificate: Path,
     private_key: Path,
     upstreams: dict[str, Address],
+    secrets: dict[str, str],
 ) -> dict[str, str]:
     """Render every file.
 
@@ -82,6 +93,7 @@ def render(
         certificate: PEM chain.
         private_key: PEM key.
         upstreams: Where each of `UPSTREAMS` listens.
+        secrets: A value for each of `SECRETS`.
 
     Returns:
         File name -> text.
@@ -106,6 +118,7 @@ def render(
         "certificate_directory": str(certificate.parent),
         "private_key": str(private_key),
         "upstreams": upstreams,
+        "secrets": secrets,
         "pages": pages,
     }
     return {
@@ -124,12 +137,20 @@ def validate(files: dict[str, str], envoy: str) -> None:
     bootstrap["static_resources"] = {
         "listeners": _resources(files["listeners.yaml"]),
         "clusters": _resources(files["clusters.yaml"]),
-        "secrets": _resources(files["certificate.yaml"]),
+        "secrets": [
+            resource
+            for name in ("certificate", *SECRETS)
+            for resource in _resources(files[f"{name}.yaml"])
+        ],
     }
     for chain in bootstrap["static_resources"]["listeners"][0]["filter_chains"]:
         context = chain["transport_socket"]["typed_config"]["common_tls_context"]
         for secret in context["tls_certificate_sds_secret_configs"]:
             del secret["sds_config"]  # found among the static secrets instead
+        for http in chain["filters"][0]["typed_config"]["http_filters"]:
+            config = http["typed_config"].get("config", {})
+            for secret in ("token_secret", "hmac_secret"):
+                config.get("credentials", {}).get(secret, {}).pop("sds_config", None)
     with tempfile.TemporaryDirectory(prefix="clinic-gateway-") as folder:
         path = Path(folder, "all.yaml")
         path.write_text(yaml.safe_dump(bootstrap, sort_keys=False), encoding="utf-8")
@@ -156,7 +177,10 @@ def write(files: dict[str, str], out: Path) -> list[str]:
         if target.exists() and target.read_text(encoding="utf-8") == files[name]:
             continue
         beside = out / f"{name}.new"
-        beside.write_text(files[name], encoding="utf-8")
+        mode = 0o600 if name.removesuffix(".yaml") in SECRETS else 0o644
+        beside.unlink(missing_ok=True)
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+            file.write(files[name])
         os.replace(beside, target)
         changed.append(name)
     return changed
@@ -187,6 +211,9 @@ def main(arguments: list[str] | None = None) -> int:
         )
     parser.add_argument("--validate", metavar="ENVOY", help="let this Envoy read the files first")
     options = parser.parse_args(arguments)
+    if missing := [name for name in SECRETS.values() if not os.environ.get(name)]:
+        print(f"gateway: {', '.join(missing)}: not in the environment", file=sys.stderr)
+        return 1
     files = render(
         options.out.resolve(),
         domain=options.domain,
@@ -197,6 +224,7 @@ def main(arguments: list[str] | None = None) -> int:
         certificate=options.certificate.resolve(),
         private_key=options.private_key.resolve(),
         upstreams={name: getattr(options, name) for name in UPSTREAMS},
+        secrets={name: os.environ[variable] for name, variable in SECRETS.items()},
     )
     try:
         if options.validate:

@@ -49,6 +49,13 @@ host_ca_bundle() { # the certificates this machine trusts; a company's proxy is 
     done
 }
 
+npm_global_settings() { # the machine's npm settings, wherever its npm was installed to; the last one counts
+    local file
+    for file in /etc/npmrc /usr/local/etc/npmrc /usr/etc/npmrc "${npm_config_globalconfig:-${NPM_CONFIG_GLOBALCONFIG:-}}"; do
+        [ -z "$file" ] || [ ! -r "$file" ] || { cat -- "$file" && echo; }
+    done
+}
+
 box_arguments() { # opens box_fd, from which `bwrap --args` reads what makes the box
     # Not on its command line: that can be read by every user of the machine, and registry tokens are among them.
     local BOX directory file name target ca
@@ -73,7 +80,7 @@ box_arguments() { # opens box_fd, from which `bwrap --args` reads what makes the
 
     BOX+=(--clearenv --setenv HOME "$CLINIC_CACHE/home" --setenv USER clinic --setenv LOGNAME clinic
         --setenv LANG C.UTF-8 --setenv TZ UTC --setenv PYTHONUTF8 1
-        --setenv PYTHONPATH "$CHECKOUT/include:$CHECKOUT/plugins:$CHECKOUT/providers/rabbitmq/src:$STACK"
+        --setenv PYTHONPATH "$CHECKOUT/include:$CHECKOUT/plugins:$CHECKOUT/providers/rabbitmq/src:$CHECKOUT/services:$STACK"
         --setenv PATH "$STACK/bin:$VENV/bin:/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/usr/sbin"
         --setenv CLINIC_CHECKOUT "$CHECKOUT" --setenv CLINIC_CACHE "$CLINIC_CACHE" --setenv CLINIC_STATE "$CLINIC_STATE"
         --setenv CLINIC_DOMAIN "$CLINIC_DOMAIN" --setenv CLINIC_ROOT "$ROOT" --setenv CLINIC_VENV "$VENV")
@@ -87,7 +94,9 @@ box_arguments() { # opens box_fd, from which `bwrap --args` reads what makes the
     for name in $(compgen -e); do
         case $name in
             PIP_CERT | UV_CACHE_DIR | UV_PYTHON* | UV_PROJECT* ) ;;
-            PIP_* | UV_* | HTTP_PROXY | HTTPS_PROXY | ALL_PROXY | NO_PROXY | http_proxy | https_proxy | all_proxy | no_proxy | \
+            npm_config_cache | npm_config_prefix | npm_config_userconfig | npm_config_globalconfig | \
+                NPM_CONFIG_CACHE | NPM_CONFIG_PREFIX | NPM_CONFIG_USERCONFIG | NPM_CONFIG_GLOBALCONFIG) ;;
+            PIP_* | UV_* | npm_config_* | NPM_CONFIG_* | HTTP_PROXY | HTTPS_PROXY | ALL_PROXY | NO_PROXY | http_proxy | https_proxy | all_proxy | no_proxy | \
                 TERM | COLUMNS | NO_COLOR | FORCE_COLOR | CI | PYTEST_ADDOPTS | \
                 CLINIC_PORTS | CLINIC_SERVICES | CLINIC_UP_TIMEOUT | CLINIC_DEBIAN_MIRROR)
                 BOX+=(--setenv "$name" "${!name}")
@@ -107,5 +116,11 @@ box_arguments() { # opens box_fd, from which `bwrap --args` reads what makes the
     for target in /etc/pip.conf /etc/maven/settings.xml; do
         [ ! -s "$target" ] || [ ! -e "$ROOT$target" ] || BOX+=(--ro-bind "$(realpath "$target")" "$target")
     done
+    # npm looks for the machine's file beside its own programs, and those are the venv's here.
+    exec {npm_fd}< <(npm_global_settings)
+    BOX+=(--ro-bind-data "$npm_fd" /run/npmrc --setenv NPM_CONFIG_GLOBALCONFIG /run/npmrc
+        --setenv NODE_EXTRA_CA_CERTS /etc/ssl/certs/ca-certificates.crt)
+    file=${npm_config_userconfig:-${NPM_CONFIG_USERCONFIG:-$HOME/.npmrc}}
+    [ ! -e "$file" ] || BOX+=(--ro-bind "$(realpath "$file")" "$CLINIC_CACHE/home/.npmrc")
     exec {box_fd}< <(printf '%s\0' "${BOX[@]}")
 }

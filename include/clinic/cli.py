@@ -41,6 +41,7 @@ def use_the_running_stack() -> None:
 app.add_typer(shared_db_commands.app, name="db")
 app.command("sync")(inventory.sync)
 app.command("reconcile")(inventory.reconcile)
+app.add_typer(inventory.movements, name="movements")
 app.add_typer(documents.app, name="documents")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(backups.app, name="backup")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Final
 
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
+from clinic.clients.movements_db import MovementsDb
+from clinic.clients.odoo_movements import OdooMovements
 from clinic.errors import NotYetError, PermanentError
 from clinic.inventory.mirror import InventoryMirror
+from clinic.inventory.movements import MovementWriter
 from clinic.inventory.reconcile import reconcile
 
 from clinic_airflow.hooks.odoo import OdooHook
@@ -21,6 +25,7 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 log = logging.getLogger(__name__)
 
 BRAKE_S: Final = 60
+MOVEMENTS_CONNECTION: Final = "odoo_movements"
 
 
 def mirror_inventory(seconds: float) -> dict[str, Any]:
@@ -32,7 +37,7 @@ def mirror_inventory(seconds: float) -> dict[str, Any]:
     """
     try:
         database = SharedDbHook()
-        with closing(OdooHook().get_feed()) as feed:
+        with closing(OdooHook().get_feed()) as feed, _movements(database):
             mirror = InventoryMirror(feed, database.get_conn(), database.get_conn())
             return mirror.follow(time.monotonic() + seconds).as_dict()
     except PermanentError as error:
@@ -44,6 +49,23 @@ def mirror_inventory(seconds: float) -> dict[str, Any]:
         )
         time.sleep(BRAKE_S)
         raise
+
+
+@contextmanager
+def _movements(database: SharedDbHook) -> Iterator[None]:
+    """Book in Odoo what other systems ask for, beside the mirror and without delaying it.
+
+    An installation without this connection mirrors as before, and says what it does not do.
+    """
+    with ExitStack() as stack:
+        try:
+            odoo = stack.enter_context(closing(OdooHook(MOVEMENTS_CONNECTION).get_conn()))
+        except (AirflowNotFoundException, PermanentError) as error:
+            log.warning("movements of other systems are not booked in Odoo: %s", error)
+        else:
+            writer = MovementWriter(MovementsDb(database.conninfo()), OdooMovements(odoo))
+            stack.enter_context(writer.running())
+        yield
 
 
 def reconcile_inventory(threshold: int, *, dry_run: bool) -> dict[str, Any]:

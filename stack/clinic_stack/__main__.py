@@ -9,10 +9,12 @@ from clinic_stack import (
     airflow,
     backups,
     credentials,
+    dashboard,
     databases,
     environment,
     fetch,
     gateway,
+    inventory_api,
     keycloak,
     odoo,
     outside,
@@ -35,6 +37,7 @@ def setup(config: Config, progress: Progress, what: str = "databases") -> None:
         lambda: fetch.python_packages(config, progress),
         lambda: fetch.keycloak(config, progress),
     )
+    dashboard.build(config, progress)
     if what == "databases":
         databases.snapshot(config, progress)
 
@@ -56,8 +59,9 @@ def prepare(config: Config, progress: Progress) -> None:
     outside.prepare(config, words)
     airflow.prepare(config, words)
     backups.prepare(config)
+    inventory_api.prepare(config, words)
     environment.write(config, words)
-    gateway.prepare(config)
+    gateway.prepare(config, words)
     services.prepare(config)
 
 
@@ -94,6 +98,7 @@ def start(config: Config, progress: Progress) -> None:
     def shared_database() -> None:
         if wanted("postgres"):
             migrate_shared_database(config, words, progress)
+        runit.start(*wanted("inventory-api"))
 
     with ThreadPoolExecutor(1) as pool:
         schema = pool.submit(shared_database)
@@ -136,7 +141,10 @@ def stop(config: Config, progress: Progress) -> None:
     with progress.step("Stopping"):
         # A task that ends reports to Airflow's API, which therefore outlives the scheduler.
         runit.stop("airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
-        runit.stop("airflow-api", "gateway", "odoo", "keycloak", "drive", "webdav", "mail")
+        runit.stop(
+            *("airflow-api", "gateway", "inventory-api", "odoo", "keycloak"),
+            *("drive", "webdav", "mail"),
+        )
         runit.stop("rabbitmq", "postgres")
         runit.stop("epmd")
 
@@ -182,6 +190,7 @@ def _addresses(config: Config) -> dict[str, str]:
         "webdav": outside.webdav_url(config),
         "mail": f"127.0.0.1:{config.port('mail')}  {config.state / 'mail'}",
         "keycloak": f"{config.url('keycloak')}  {config.public_url('auth')}",
+        "inventory-api": f"{config.url('inventory_api')}  {config.public_url('farmacia')}/api",
         "odoo": f"{config.url('odoo')}  {config.public_url('odoo')}",
         "airflow-api": f"{config.url('airflow')}  {config.public_url('airflow')}",
     }

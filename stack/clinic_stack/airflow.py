@@ -200,6 +200,11 @@ def connections(config: Config, credentials: Credentials) -> dict[str, dict[str,
             "extra": json.dumps({"timeout_s": 10}),
             "description": "Odoo, as the user who tells administrators of outages",
         },
+        "odoo_movements": odoo_user(odoo.MOVEMENTS_LOGIN)
+        | {
+            "extra": json.dumps({"timeout_s": 30}),
+            "description": "Odoo, as the user who books what other systems ask for",
+        },
         "odoo_database": database("clinic_odoo_database", "odoo", "odoo")
         | {
             "extra": json.dumps(_beside_the_database(config)),

@@ -13,6 +13,7 @@ SERVICES = (
     "webdav",
     "mail",
     "keycloak",
+    "inventory-api",
     "odoo",
     "airflow-api",
     "airflow-scheduler",
@@ -51,6 +52,7 @@ CONTAINERS = {
     "keycloak": ("keycloak", 8080),
     "keycloak_management": ("keycloak", 9000),
     "airflow": ("airflow-api", 8081),
+    "inventory_api": ("inventory-api", 8090),
     "webdav": ("nextcloud", 80),
     "mail": ("mail", 1025),
 }

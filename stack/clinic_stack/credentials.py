@@ -17,7 +17,7 @@ DATABASE_ROLES = (
     "clinica_readonly",
 )
 AMQP_USERS = ("administrator", "odoo", "airflow", "monitor")
-KEYCLOAK_CLIENTS = ("airflow", "airflow_ci", "odoo", "gateway", "sync")
+KEYCLOAK_CLIENTS = ("airflow", "airflow_ci", "inventory_programs", "odoo", "gateway", "sync")
 DEMO_LOGINS = (
     "demo-farmacia",
     "demo-medicina",

@@ -17,11 +17,13 @@ FEED_LOGIN = "clinic_feed"
 DOCUMENTS_LOGIN = "clinic_documents"
 BACKUPS_LOGIN = "clinic_backups"
 ALERTS_LOGIN = "clinic_alerts"
+MOVEMENTS_LOGIN = "clinic_movements"
 SERVICE_USERS = {
     FEED_LOGIN: "clinic_change_feed",
     DOCUMENTS_LOGIN: "medical_documents_integration",
     BACKUPS_LOGIN: "clinic_backups",
     ALERTS_LOGIN: "clinic_alerts",
+    MOVEMENTS_LOGIN: "clinic_movements",
 }
 """Login of a program -> the addon that makes this user."""
 DEPRECATED_RPC = (

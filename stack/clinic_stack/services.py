@@ -31,6 +31,7 @@ SETTINGS_FILES = {
     "webdav": ("webdav/wsgidav.json", "tls/server.crt"),
     "mail": ("services.env",),
     "keycloak": ("keycloak/environment",),
+    "inventory-api": ("inventory-api/environment",),
     "odoo": ("odoo/odoo.conf", "odoo/environment"),
     "airflow": ("airflow/environment", "site/*/entry_points.txt"),
 }
@@ -42,7 +43,7 @@ SETTINGS_FILES = {
 AIRFLOW_CODE = ("include", "plugins", "providers/*/src", "sql/queries")
 """Folders of the checkout."""
 
-ON_VENV = {"airflow", "gateway", "drive", "webdav", "mail"}
+ON_VENV = {"airflow", "inventory-api", "gateway", "drive", "webdav", "mail"}
 """What runs on the Python packages of the lock, not on Debian's programs."""
 
 
@@ -87,6 +88,7 @@ def prepare(config: Config) -> None:
         "ODOO_PORT": config.port("odoo"),
         "ODOO_EVENTED_PORT": config.port("odoo_evented"),
         "AIRFLOW_PORT": config.port("airflow"),
+        "INVENTORY_API_PORT": config.port("inventory_api"),
         "GATEWAY_PORT": config.port("gateway"),
         "DRIVE_PORT": config.port("drive"),
         "WEBDAV_PORT": config.port("webdav"),

@@ -158,10 +158,10 @@ def test_rabbitmqs_console_is_there_and_asks_who_you_are(http, stack_env):
     assert http.get(f"{base}/api/queues/%2F").status_code == 401
 
 
-def test_the_dashboard_says_that_it_is_not_installed(http, stack_env):
+def test_the_dashboard_asks_who_you_are(http, stack_env):
     answer = http.get(stack_env["DASHBOARD_PUBLIC_URL"])
-    assert answer.status_code == 503
-    assert "todavía no está instalado" in answer.text
+    assert answer.status_code == 302
+    assert answer.headers["location"].startswith(f"{stack_env['KEYCLOAK_PUBLIC_URL']}/realms/")
 
 
 def test_the_gateway_itself_says_that_it_is_alive(http, stack_env):

@@ -29,6 +29,7 @@ SERVERS = (
     "webdav",
     "mail",
     "keycloak",
+    "inventory-api",
     "odoo",
     "airflow-api",
     "airflow-scheduler",

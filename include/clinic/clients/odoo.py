@@ -40,6 +40,10 @@ ADVICE: Mapping[int, str] = {
 }
 
 
+class OdooRefusedError(PermanentError):
+    """Odoo refused the arguments (HTTP 422), not the caller: another call may well succeed."""
+
+
 class OdooClient:
     """Calls the methods of Odoo's models, one transaction per call.
 
@@ -267,7 +271,8 @@ def read_answer(doing: str, response: httpx.Response) -> Any:
         raise TransientError(f"{doing}: HTTP {status}{_said(response)}. Trying again may help.")
     if not response.is_success:
         advice = ADVICE.get(status, "Check the address of the Odoo connection.")
-        raise PermanentError(
+        meaning = OdooRefusedError if status == 422 else PermanentError
+        raise meaning(
             f"{doing}: HTTP {status}{_said(response)}. Trying again cannot help. {advice}"
         )
     kind = response.headers.get("Content-Type", "nothing").split(";")[0]

@@ -18,7 +18,7 @@ from integration.gateway.rig import (
 def gateway(tmp_path_factory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("gateway")
     certificate = make_certificate(folder)
-    names = ("odoo", "odoo-evented", "airflow", "keycloak", "rabbitmq")
+    names = ("odoo", "odoo-evented", "airflow", "keycloak", "rabbitmq", "inventory-api")
     upstreams = {name: Upstream(name) for name in names}
     out, port, log = folder / "envoy", free_port(), folder / "envoy.log"
     rendered = render(out, port, certificate, upstreams)

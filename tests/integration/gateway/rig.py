@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import http.client
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -175,6 +176,7 @@ def render(
             *addresses,
             *extra,
         ],
+        env=os.environ | {"KEYCLOAK_GATEWAY_SECRET": "login", "GATEWAY_HMAC_SECRET": "h" * 32},
         capture_output=True,
         text=True,
         timeout=60,

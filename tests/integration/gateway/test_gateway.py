@@ -164,7 +164,8 @@ AIRFLOW_OPEN = [
         *(("odoo", path) for path in ODOO_DATABASES),
         *(("auth", path) for path in KEYCLOAK_ADMINISTRATION),
         *(("airflow", path) for path in AIRFLOW_OPEN),
-        *((host, "/oauth2/callback") for host in ("odoo", "airflow", "rabbitmq", "farmacia")),
+        ("farmacia", "/metrics"),
+        *((host, "/oauth2/callback") for host in ("odoo", "airflow", "rabbitmq")),
     ],
 )
 def test_closed_paths_do_not_reach_the_system_however_they_are_written(gateway, host, path):
@@ -193,13 +194,10 @@ def test_a_host_name_may_be_written_in_other_ways(gateway, host):
     assert json.loads(gateway.raw(host, "/web")[1])["upstream"] == "odoo"
 
 
-def test_what_is_not_installed_yet_says_so_in_two_languages(gateway):
-    answer = gateway.get("farmacia", "/anything")
-    assert answer.status_code == 503
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert "todavía no está instalado" in answer.text
-    assert "not installed yet" in answer.text
-    assert f"https://odoo.{DOMAIN}:{gateway.port}/" in answer.text
+def test_the_dashboard_asks_a_person_without_a_session_to_sign_in(gateway):
+    answer = gateway.get("farmacia", "/medicamentos/1")
+    assert answer.status_code == 302
+    assert answer.headers["location"].startswith(f"https://auth.{DOMAIN}:{gateway.port}/realms/")
 
 
 def test_the_base_domain_leads_to_every_system(gateway):
@@ -349,7 +347,7 @@ def test_answers_carry_the_headers_that_protect_and_none_that_tell(gateway):
 class TestRendering:
     def test_again_with_nothing_new_changes_no_file(self, gateway):
         before = {p.name: p.stat().st_mtime_ns for p in gateway.folder.glob("*.yaml")}
-        assert len(before) == 4
+        assert len(before) == 6
         done = gateway.render()
         assert done.stdout == "gateway: nothing to change\n"
         assert {p.name: p.stat().st_mtime_ns for p in gateway.folder.glob("*.yaml")} == before

@@ -147,10 +147,10 @@ def test_there_is_a_group_for_each_team_and_an_account_for_each_group(realm):
 def test_no_secret_is_written_down(realm):
     secrets = [client["secret"] for client in realm["clients"] if "secret" in client]
     passwords = [c["value"] for user in realm["users"] for c in user.get("credentials", [])]
-    assert len(secrets) == 5
+    assert len(secrets) == 6
     assert len(passwords) == 5
     assert all(re.fullmatch(r"\$\{[^{}]+\}", value) for value in secrets + passwords)
-    assert len({*secrets, *passwords}) == 10, "each has its own"
+    assert len({*secrets, *passwords}) == 11, "each has its own"
 
 
 def test_addresses_come_from_outside(realm):

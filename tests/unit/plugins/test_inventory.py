@@ -2,17 +2,20 @@
 
 import logging
 import signal
+import threading
 import time
 from typing import Any
 from unittest.mock import create_autospec
 
 import clinic_airflow.inventory as wiring
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
+from clinic.clients.movements_db import MovementsDb
 from clinic.clients.odoo import OdooClient
 from clinic.clients.odoo_feed import OdooFeed
 from clinic.clients.shared_db import SharedDb
 from clinic.errors import NotYetError, PermanentError, TransientError
+from clinic.inventory.mirror import Summary
 from clinic.inventory.reconcile import Report
 
 
@@ -23,10 +26,15 @@ class Clients:
         self.feed = create_autospec(OdooFeed, instance=True)
         self.odoo = create_autospec(OdooClient, instance=True)
         self.store = create_autospec(SharedDb, instance=True)
+        self.ledger = create_autospec(MovementsDb, instance=True)
+        self.ledger.claim.return_value = []
+        self.ledger.wait.side_effect = threading.Event().wait
         self.waited: list[float] = []
         monkeypatch.setattr(wiring.OdooHook, "get_feed", lambda _: self.feed)
         monkeypatch.setattr(wiring.OdooHook, "get_conn", lambda _: self.odoo)
         monkeypatch.setattr(wiring.SharedDbHook, "get_conn", lambda _, **__: self.store)
+        monkeypatch.setattr(wiring.SharedDbHook, "conninfo", lambda _: "")
+        monkeypatch.setattr(wiring, "MovementsDb", lambda _: self.ledger)
 
     def assert_closed(self, *clients: Any) -> None:
         for client in clients:
@@ -61,6 +69,39 @@ def test_a_permanent_error_is_told_at_once_and_raised_after_a_wait(
     assert clients.waited == [60]
     assert any("HTTP 401" in line and "60 s" in line for line in told)
     clients.assert_closed(clients.feed)
+
+
+def mirrors_until(event: threading.Event) -> Any:
+    def follow(*_: Any) -> Summary:
+        event.wait(30)
+        return Summary()
+
+    return follow
+
+
+def test_movements_are_booked_while_the_mirror_runs(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = threading.Event()
+    clients.ledger.claim.side_effect = lambda **_: looked.set() or []
+    monkeypatch.setattr(wiring.InventoryMirror, "follow", mirrors_until(looked))
+    wiring.mirror_inventory(300)
+    assert looked.is_set()
+    clients.assert_closed(clients.feed, clients.odoo, clients.ledger)
+
+
+def test_without_a_connection_for_movements_the_mirror_runs_and_says_so(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    missing = AirflowNotFoundException("odoo_movements isn't defined")
+    monkeypatch.setattr(wiring.OdooHook, "get_conn", failing_with(missing))
+    over = threading.Event()
+    over.set()
+    monkeypatch.setattr(wiring.InventoryMirror, "follow", mirrors_until(over))
+    with caplog.at_level(logging.WARNING):
+        wiring.mirror_inventory(300)
+    assert "odoo_movements" in caplog.text
+    clients.ledger.claim.assert_not_called()
 
 
 def test_an_unfinished_connection_is_no_busy_loop_either(

@@ -1,0 +1,2 @@
+DROP TABLE api_idempotency_keys;
+DROP INDEX shared_medications_sort_idx;
