@@ -37,6 +37,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from clinic.clients import pg_tools  # noqa: E402
+from clinic.clients.drive_vault import CHUNK  # noqa: E402
 from support.backups import BackupRig, backup_rig, fill_filestore, odoo_copy  # noqa: E402
 from support.drive import Drive, running_drive  # noqa: E402
 from support.shared_db import created, migrated  # noqa: E402
@@ -252,8 +253,7 @@ def main() -> None:
             odoo_copy(folder) as odoo,
             backup_rig(folder, odoo, drive, shared.sync_url) as found,
         ):
-            # As in Airflow: chunks of 32 MiB.
-            rig = replace(found, chunk_bytes=32 * MIB, patience_s=300)
+            rig = replace(found, chunk_bytes=CHUNK, patience_s=300)  # as in Airflow
             fill(rig, chosen.table_mib, chosen.files_mib)
             with psycopg.connect(rig.odoo_url) as connection:
                 sizes = connection.execute("SELECT pg_database_size('odoo')").fetchone()

@@ -42,7 +42,7 @@ from clinic.errors import PermanentError, TransientError
 if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
 
-CHUNK: Final = 32 * 1024**2
+CHUNK: Final = 16 * 1024**2  # twice of it is held while a failed one waits to be sent again
 _BLOCK: Final = 128 * 1024  # what is lost when a connection breaks
 _FOLDERS_A_QUERY: Final = 20
 
