@@ -27,8 +27,9 @@ from support.stack_env import ROOT, needed
 
 PRISTINE = "pristine"
 READER, ADMIN, OUTSIDER = "clinic_feed", "admin", "outsider"
+BOOKER = "clinic_movements"
 
-# Run by `odoo shell` in the pristine database: an API key for each of three users.
+# Run by `odoo shell` in the pristine database: an API key for each of four users.
 _MAKE_KEYS = """
 import json, os
 env["res.lang"]._activate_lang("en_US")
@@ -37,7 +38,8 @@ outsider = env["res.users"].create({
     "group_ids": [(6, 0, [env.ref("base.group_user").id, env.ref("stock.group_stock_manager").id])],
 })
 keys = {}
-for user in (env.ref("clinic_change_feed.user_feed"), env.ref("base.user_admin"), outsider):
+reader, booker = env.ref("clinic_change_feed.user_feed"), env.ref("clinic_movements.user_movements")
+for user in (reader, booker, env.ref("base.user_admin"), outsider):
     user.lang = "en_US"  # the tests read messages
     user_env = env["res.users.apikeys"].with_user(user).sudo()
     keys[user.login] = user_env._generate("rpc", "test", None)
@@ -51,8 +53,8 @@ class OdooCluster(PostgresCluster):
     """A PostgreSQL cluster with a pristine Odoo database to copy, and the API keys in it.
 
     Attributes:
-        keys: API key by login: `clinic_feed` (reader), `admin`, `outsider` (runs the stock, no
-            reader).
+        keys: API key by login: `clinic_feed` (reader), `clinic_movements` (books), `admin`,
+            `outsider` (runs the stock, no reader).
     """
 
     def __init__(self, folder: Path, **settings: str) -> None:
