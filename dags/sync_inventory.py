@@ -1,8 +1,9 @@
 """
 # Sync inventory
 
-Mirrors Odoo's stock into the shared database within a second of each commit. One task holds the
-change feed's stream for five minutes; the next run goes on from the cursor that it committed.
+Mirrors Odoo's stock and patients into the shared database within a second of each commit. One task
+holds the change feed's stream for five minutes; the next run goes on from the cursor that it
+committed.
 
 Beside it, movements that other systems asked for are booked in Odoo, each once by its request id.
 
