@@ -21,6 +21,7 @@ export const english: Readonly<Record<Word, string>> = {
   expiring_30: "Expiring in 30 days",
   expiring_90: "Expiring in 90 days",
   expired: "Expired",
+  expired_tile: "Expired",
   negative: "Negative",
   age: "Data from {n} ago",
   age_unknown: "No data yet",

@@ -141,6 +141,16 @@ function MedicinePicker({ draft, change }: PartProps) {
     setTyped(name(row));
     change({ medication_id: row.id, lot_id: null, expected: null });
   };
+  // A draft that was left and found again knows its medicine by number only.
+  const kept = useQuery({
+    queryKey: ["medication", draft.medication_id],
+    queryFn: ({ signal }) => get("/api/medications/{id}", { id: draft.medication_id }, signal),
+    enabled: draft.medication_id !== null,
+  });
+  const keptName = kept.data && (language === "es" ? kept.data.name_es : kept.data.name_en);
+  useEffect(() => {
+    if (keptName) setTyped(keptName);
+  }, [keptName]);
   // A scanner types the code and ends with Enter, before the list has come.
   const scanned = async (code: string) => {
     const page = await get("/api/medications", { q: code, limit: 2 }).catch(() => null);

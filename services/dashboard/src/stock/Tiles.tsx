@@ -49,7 +49,7 @@ export function Tiles({ current }: { current: string }) {
           >
             <span className="tile-name">
               <Icon state={state} />
-              {t(name)}
+              {t(name === "expired" ? "expired_tile" : name)}
             </span>
             <strong>{count === undefined ? "…" : quantity(String(count), language)}</strong>
             <Age of={summary.data?.as_of} />
