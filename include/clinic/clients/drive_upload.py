@@ -249,6 +249,12 @@ def _error_of(doing: str, answer: requests.Response) -> TransientError | Permane
     if status in {408, 412} or status >= 500:
         said = f"{said} Trying again may help."
         return AwayError(WaitReason.STORE_AWAY, said, retry_after_s=after_s)
+    if reason == "accessNotConfigured":
+        return NeedsPersonError(
+            WaitReason.STORE_NO_ACCESS,
+            f"{said} The Drive API is switched off in the Google Cloud project of this account's "
+            "credentials: enable it there, and wait some minutes.",
+        )
     if status == 403:
         return NeedsPersonError(
             WaitReason.STORE_NO_ACCESS,

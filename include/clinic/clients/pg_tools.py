@@ -19,6 +19,9 @@ import psycopg
 
 from clinic.errors import PermanentError, TransientError
 
+READ_TIMEOUT_S: Final = 6 * 3600
+"""How long a program may be read from: what reads back the largest dump."""
+
 _LINES: Final = 3
 _TAIL_BYTES: Final = 16_384
 _REASON: Final = re.compile(r"\b(error|ERROR|FATAL|PANIC): ")
@@ -116,12 +119,12 @@ def started(
 
 @contextlib.contextmanager
 def piped(
-    doing: str, command: Sequence[str], env: dict[str, str]
+    doing: str, command: Sequence[str], env: dict[str, str], *, timeout_s: float = READ_TIMEOUT_S
 ) -> Iterator[Callable[[int], bytes]]:
     """Start a program, and yield what reads its standard output; its end is checked at the end.
 
     Raises:
-        TransientError: It failed; says what it said last.
+        TransientError: It failed, or took too long; says what it said last.
     """
     with (
         tempfile.TemporaryFile() as said,
@@ -130,11 +133,14 @@ def piped(
         ) as process,
     ):
         assert process.stdout is not None
+        watch = threading.Timer(timeout_s, process.kill)
+        watch.start()
         try:
             yield process.stdout.read
             if process.wait(60):
                 raise _failed(doing, process.returncode, command[0], _last_lines(said))
         finally:
+            watch.cancel()
             _end(process)
 
 

@@ -29,6 +29,7 @@ RECORDS: Final = 2
 TIMEOUT_S: Final = 300.0
 _IDLE_S: Final = 3.0
 _EVERY_S: Final = 0.1
+_PATIENCE_S: Final = 60
 # As a person's browser does: a program that names no language is answered in English.
 _SPANISH = {"lang": "es_ES", "tz": "Europe/Madrid"}
 _QUIET = {**_SPANISH, "tracking_disable": True, "mail_create_nolog": True}
@@ -137,13 +138,22 @@ class Clerk(threading.Thread):
             self._error = error
 
     def take(self) -> Waits:
-        """Return what was measured since the last time, and begin anew."""
+        """Return what was measured since the last time, and begin anew.
+
+        On a busy machine this waits until there is something to tell.
+
+        Raises:
+            TransientError: Odoo failed to answer, or did not for a minute.
+        """
+        give_up_at = time.monotonic() + _PATIENCE_S
+        while len(self._samples_ms) < 2 and self._error is None:
+            if time.monotonic() > give_up_at:
+                raise TransientError("Odoo answered fewer than two questions of the demo's clerk.")
+            time.sleep(_EVERY_S)
         if self._error is not None:
             raise self._error
         with self._lock:
             samples, self._samples_ms = self._samples_ms, []
-        if len(samples) < 2:
-            raise TransientError("Odoo answered fewer than two questions of the demo's clerk.")
         return Waits.of(samples)
 
     def stop(self) -> None:

@@ -273,6 +273,14 @@ def test_a_full_drive_is_said_at_once(
     stored_once(drive, upload, store.put(upload))  # somebody made space
 
 
+def test_an_api_that_is_switched_off_is_called_so(
+    drive: Drive, store: DriveStore, upload: Upload
+) -> None:
+    drive.fault(path=UPLOAD, kind="status", status=403, reason="accessNotConfigured")
+    with pytest.raises(TransientError, match=r"Drive API is switched off .*: enable it there"):
+        store.put(upload)
+
+
 def test_a_service_account_has_no_space_of_its_own(
     store_of: Make, upload: Upload, drive: Drive
 ) -> None:
