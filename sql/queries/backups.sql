@@ -108,7 +108,11 @@ SELECT
     error,
     told_odoo_at
 FROM backups
-WHERE database = :database AND kind = :kind AND state = 'stored'
+WHERE
+    database = :database
+    AND kind = :kind
+    AND state = 'stored'
+    AND taken_at <= now() + interval '1 hour' -- one of a clock that was wrong would be the newest for a year
 ORDER BY taken_at DESC, backup_id DESC
 LIMIT 1;
 
@@ -190,13 +194,14 @@ WHERE
             AND newer.kind = old.kind
             AND newer.state = 'stored'
             AND (newer.taken_at, newer.backup_id) > (old.taken_at, old.backup_id)
+            AND newer.taken_at <= now() + interval '1 hour' -- a clock that was wrong for a night
     )
     AND NOT EXISTS (
         SELECT FROM restores
         WHERE
             restores.backup_id = old.backup_id
             AND restores.state = 'running'
-            AND restores.updated_at > now() - interval '2 hours'
+            AND restores.updated_at > now() - interval '12 hours'
     )
 RETURNING old.backup_id;
 
@@ -260,7 +265,7 @@ SET
 WHERE restore_id = :restore_id AND state = 'running';
 
 -- name: running_restores()
--- A row without a step for two hours was left by a process that is no more.
+-- A row without a step for twelve hours was left by a process that is no more: no step may take eight.
 SELECT
     restore_id,
     backup_id,
@@ -274,7 +279,7 @@ SELECT
     error,
     report
 FROM restores
-WHERE state = 'running' AND updated_at > now() - interval '2 hours'
+WHERE state = 'running' AND updated_at > now() - interval '12 hours'
 ORDER BY started_at, restore_id;
 
 -- name: add_drill(drill_id, backup_id, passed, restore_s, total_s, tables_compared, rows_compared, files_compared, differences)!

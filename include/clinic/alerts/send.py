@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from clinic.alerts.model import Alert, Severity
 from clinic.alerts.outage import Kind, Outage, is_over, messages
 from clinic.alerts.words import shortened
-from clinic.errors import ClinicError, TransientError
+from clinic.errors import ClinicError, PermanentError, TransientError
 
 log = logging.getLogger(__name__)
 
@@ -212,6 +212,15 @@ class Sender:
             channel.send(delivery, outage)
         except ClinicError as error:
             self._failed(delivery, error, now, summary, in_vain)
+            return
+        except Exception as error:
+            # One channel's own fault must not silence those after it, nor what is told of channels.
+            log.exception("channel %s failed", delivery.channel)
+            fault = PermanentError(
+                f"Alert by {delivery.channel}: {type(error).__name__}. Look at its connection; the "
+                "log of send_alerts says more."
+            )
+            self._failed(delivery, fault, now, summary, in_vain)
             return
         self._ledger.settle(delivery, Settled("sent", sent_at=now))
         summary.sent += 1

@@ -81,6 +81,15 @@ def look(memory: Memory, vault: Vault, now: datetime) -> Survey:
             damaged.append(
                 Sighting(row["name"], f"its archive is not the one that was stored: {archive.url}")
             )
+        elif (told := manifest.properties.get("clinic_sha256")) and manifest.sha256 not in {
+            None,
+            told,
+        }:
+            damaged.append(
+                Sighting(
+                    row["name"], f"its manifest is not the one that was stored: {manifest.url}"
+                )
+            )
         else:
             good.append(
                 Candidate(

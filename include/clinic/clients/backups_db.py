@@ -197,7 +197,7 @@ class BackupsDb(SharedDb):
             )
 
     def step_restore(self, restore_id: UUID) -> None:
-        """Note that a restore is still at work; without a step for two hours it counts as dead."""
+        """Note that a restore is still at work; without a step for twelve hours it counts as dead."""
         with self._doing("noting a restore's step") as connection:
             self._queries.step_restore(connection, restore_id=restore_id)
 
@@ -219,7 +219,7 @@ class BackupsDb(SharedDb):
             )
 
     def running_restores(self) -> list[dict[str, Any]]:
-        """Return the restores at work, those left out that took no step for two hours."""
+        """Return the restores at work, those left out that took no step for twelve hours."""
         with self._doing("reading the running restores") as connection:
             return list(self._queries.running_restores(connection))
 

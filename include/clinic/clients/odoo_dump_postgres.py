@@ -186,6 +186,7 @@ class PostgresDumpSource:
             command,
             pg_tools.environment(self._conninfo),
             timeout_s=self._patience.dump_s,
+            dies_with_us=True,
         ) as wait:
             yield wait
 

@@ -141,11 +141,26 @@ class OdooRestore:
         self.drop_files(database)
 
     def left_overs(self) -> dict[str, str]:
-        """Return the scratch databases and filestores that are there, each with its restore."""
+        """Return the scratch databases and filestores that are there, each with its restore.
+
+        A name alone proves nothing: somebody may call a copy ``drill_20261124``. A scratch bears
+        the marks that :meth:`create` gave it, and a filestore belongs to its database, if it has
+        one.
+        """
         with self._server("looking for left-over databases") as server:
-            names = {row[0] for row in server.execute("SELECT datname FROM pg_database")}
+            ours: dict[str, bool] = dict(
+                server.execute(
+                    "SELECT datname, datistemplate OR shobj_description(oid, 'pg_database')"
+                    " IS NOT DISTINCT FROM 'restored as ' || datname FROM pg_database"
+                ).fetchall()
+            )
+        names = {name for name, is_ours in ours.items() if is_ours}
         if self.filestore.is_dir():
-            names |= {path.name for path in self.filestore.iterdir() if path.is_dir()}
+            names |= {
+                path.name
+                for path in self.filestore.iterdir()
+                if path.is_dir() and ours.get(path.name.removesuffix(".part"), True)
+            }
         found = {}
         for name in sorted(names):
             if match := LEFT_OVER.fullmatch(name.removesuffix(".part")):
@@ -366,7 +381,11 @@ class OdooRestore:
     def _move_files(self, scratch: str, target: str, before: str) -> None:
         mine, theirs = self.filestore / scratch, self.filestore / target
         if mine.exists():
-            if theirs.exists():
+            if (self.filestore / before).exists():
+                # Theirs were put away before a kill: these are an earlier scratch's, which is gone.
+                if theirs.exists():
+                    shutil.rmtree(theirs)
+            elif theirs.exists():
                 theirs.rename(self.filestore / before)
             mine.rename(theirs)
 
@@ -383,6 +402,8 @@ class OdooRestore:
                 server.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(old, young))
             except psycopg.errors.ObjectInUse as error:
                 server.execute(alter.format(old, sql.SQL("ALLOW_CONNECTIONS true")))
+                if not LEFT_OVER.fullmatch(name):  # in use, and must be listed and have its jobs
+                    server.execute(alter.format(old, sql.SQL("IS_TEMPLATE false")))
                 raise TransientError(
                     f"Renaming database {name} to {new}: somebody is connected who cannot be cut "
                     f"off ({error.diag.message_detail}). End that program and run this again."

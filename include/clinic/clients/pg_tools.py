@@ -19,8 +19,8 @@ import psycopg
 
 from clinic.errors import PermanentError, TransientError
 
-READ_TIMEOUT_S: Final = 6 * 3600
-"""How long a program may be read from: what reads back the largest dump."""
+READ_TIMEOUT_S: Final = 4 * 3600
+"""How long a program may be read from; less than the task that reads a dump back may take."""
 
 _LINES: Final = 3
 _TAIL_BYTES: Final = 16_384
@@ -134,10 +134,14 @@ def piped(
     ):
         assert process.stdout is not None
         watch = threading.Timer(timeout_s, process.kill)
+        watch.daemon = True
         watch.start()
         try:
             yield process.stdout.read
-            if process.wait(60):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(60)
+            process.kill()  # which changes nothing about one that has ended
+            if process.wait():
                 raise _failed(doing, process.returncode, command[0], _last_lines(said))
         finally:
             watch.cancel()

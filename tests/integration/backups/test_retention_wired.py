@@ -160,7 +160,7 @@ def test_while_drive_is_away_what_is_open_about_it_stays_open(
         ({"path": "/about", "status": 401, "reason": "authError"}, "key and scope"),
         (
             {"path": "/about", "status": 403, "reason": "accessNotConfigured"},
-            "the scope https",
+            "Drive API is switched off",
         ),
     ],
 )
