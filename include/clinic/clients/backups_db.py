@@ -197,7 +197,7 @@ class BackupsDb(SharedDb):
             )
 
     def step_restore(self, restore_id: UUID) -> None:
-        """Note that a restore is still at work; without a step for twelve hours it counts as dead."""
+        """Note that a restore is at work; without a step for twelve hours it counts as dead."""
         with self._doing("noting a restore's step") as connection:
             self._queries.step_restore(connection, restore_id=restore_id)
 

@@ -106,6 +106,21 @@ def test_left_overs_of_restores_that_are_over_are_swept(rig: Rig) -> None:
     assert sorted(path.name for path in rig.filestore.iterdir()) == []
 
 
+def test_somebodys_database_is_not_swept_for_its_name(rig: Rig) -> None:
+    name = "drill_20261124"
+    with psycopg.connect(needed("ODOO_DB_URL"), autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name}")
+        try:
+            (rig.filestore / name).mkdir()
+            with rig.restore("prueba_barrida") as restore, restore.alone():
+                restore.sweep()
+            assert name in rig.names()
+            assert (rig.filestore / name).is_dir()
+        finally:
+            server.execute(f"DROP DATABASE {name}")
+            (rig.filestore / name).rmdir()
+
+
 def test_what_is_being_restored_now_is_not_swept(rig: Rig) -> None:
     other = uuid.uuid4()
     name = f"prueba_y_restoring_{other.hex[:8]}"
