@@ -78,18 +78,31 @@ def restored(backup: Stored, folder: Path) -> Iterator[Rig]:
 
 
 def contents(url: str) -> dict[str, tuple[int, str]]:
-    """Return of every table how many rows it has, and a sum of what is in them."""
+    """Return of every table how many rows it has, and a sum of what is in them.
+
+    What a column computes by itself is no content: no dump holds it.
+    """
     with psycopg.connect(url) as connection:
         tables = connection.execute(
-            "SELECT schemaname, tablename FROM pg_tables "
-            "WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+            "SELECT n.nspname, c.relname, array_agg(a.attname ORDER BY a.attname)"
+            " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+            " JOIN pg_attribute AS a ON a.attrelid = c.oid"
+            " WHERE c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped"
+            " AND a.attgenerated = '' AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
+            " GROUP BY 1, 2"
         ).fetchall()
-        query = "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0)::text FROM {} AS t"
+        query = (
+            "SELECT count(*), coalesce(sum(hashtextextended(ROW({})::text, 0)), 0)::text FROM {}"
+        )
         found = {}
-        for table in tables:
-            row = connection.execute(sql.SQL(query).format(sql.Identifier(*table))).fetchone()
+        for schema, table, columns in tables:
+            row = connection.execute(
+                sql.SQL(query).format(
+                    sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(schema, table)
+                )
+            ).fetchone()
             assert row is not None
-            found[".".join(table)] = (row[0], row[1])
+            found[f"{schema}.{table}"] = (row[0], row[1])
         return found
 
 
