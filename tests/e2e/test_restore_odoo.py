@@ -134,13 +134,14 @@ def test_what_is_there_is_replaced_only_when_a_person_says_so(
 
 
 def choose_newest(page: Page) -> None:
-    """Choose the first of the list, which Airflow shows as buttons while there are few."""
-    button = page.get_by_role("button", name=re.compile(r"^odoo\.\w+\."))
+    """Choose the newest full one, whose key is there; few are shown as buttons, many as a list."""
+    newest = re.compile(r"^odoo\.full\.")
+    button = page.get_by_role("button", name=newest)
     choice = page.get_by_role("combobox")
     button.or_(choice).first.wait_for()
     if button.first.is_visible():
         button.first.click()
         return
     choice.last.click()
-    page.get_by_role("option").first.click()
+    page.get_by_role("option", name=newest).first.click()
     page.get_by_role("button", name=re.compile("^(OK|Responder)$")).click()

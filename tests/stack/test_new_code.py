@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 from support.stacks import CHECKOUT, Stack
 
-FOLDERS = ("stack", "include", "plugins", "providers", "sql", "odoo-addons", "gateway", "rabbitmq")
+FOLDERS = (
+    "stack",
+    "include",
+    "plugins",
+    "providers",
+    "sql",
+    "odoo-addons",
+    "gateway",
+    "rabbitmq",
+    "services",
+)
 FILES = ("pyproject.toml", "README.md", "requirements.txt", "requirements-dev.txt")
 
 

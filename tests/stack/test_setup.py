@@ -158,6 +158,9 @@ def test_what_nobody_used_for_two_weeks_leaves_the_cache(tmp_path: Path) -> None
         (folder / "bin").mkdir(parents=True)
     for home in warm.glob("keycloak-*[0-9a-f]"):
         (cache / home.name).mkdir()
+    for home in warm.glob("dashboard-*[0-9a-f]"):
+        (cache / home.name).mkdir()
+        (cache / home.name / ".complete").touch()
     (wanted / ".complete").touch()
     (unused / "bin").chmod(0)
     days = {wanted: 20, running: 20, unused: 20, recent: 13}
