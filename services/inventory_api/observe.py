@@ -149,7 +149,9 @@ class SameOrigin:
     def __init__(self, app: ASGIApp, public_url: str) -> None:
         self.app = app
         parts = urlsplit(public_url)
-        self.origin = f"{parts.scheme}://{parts.netloc}"
+        # Browsers leave a scheme's own port out of what they send.
+        usual = {"https": ":443", "http": ":80"}.get(parts.scheme, "")
+        self.origin = f"{parts.scheme}://{parts.netloc.removesuffix(usual)}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""

@@ -137,6 +137,25 @@ def test_what_is_booked_by_scanner_is_booked_in_odoo_once(
     page.close()
 
 
+def test_a_code_that_nothing_has_books_nothing(pharmacist, stack_env, odoo, medicine) -> None:
+    """And above all not the medicine that was chosen before."""
+    before = on_hand(odoo, medicine)
+    page = opened(pharmacist, stack_env, "/registrar")
+    field = page.get_by_role("combobox", name="Medicamento")
+    field.type(medicine.code)
+    page.keyboard.press("Enter")
+    expect(field).to_have_value(medicine.name)
+    page.get_by_label("Ubicación").select_option(label=medicine.location)
+    page.get_by_label("Cantidad").fill("1")
+    field.fill("NADA-0000")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Ningún medicamento tiene ese código")).to_be_visible()
+    page.get_by_role("button", name="Registrar movimiento").click()
+    expect(page.get_by_text("Elija primero un medicamento")).to_be_visible()
+    assert on_hand(odoo, medicine) == before
+    page.close()
+
+
 def test_what_odoo_does_not_have_becomes_a_conflict_that_a_person_resolves(
     pharmacist, stack_env, odoo, medicine, screenshots
 ) -> None:

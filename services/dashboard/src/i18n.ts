@@ -99,6 +99,7 @@ const es = {
   kind_adjustment: "Ajuste (+ o −)",
   kind_count: "Recuento",
   scan: "Medicamento: escanee el código o escriba su nombre",
+  scan_missing: "Ningún medicamento tiene ese código. Elíjalo por su nombre en la lista.",
   pick_location: "Elija una ubicación",
   no_lot: "Sin lote",
   reason: "Motivo",
@@ -108,7 +109,8 @@ const es = {
   sent: "Registrado. Odoo lo aplica en unos segundos.",
   applied: "Aplicado en Odoo.",
   conflicted: "Odoo no lo aceptó. Está en Conflictos.",
-  not_sent: "No se pudo enviar; nada se ha perdido. Con «Reintentar» se envía una sola vez.",
+  not_sent:
+    "No se sabe si llegó. Pulse «Reintentar» sin cambiar nada: así se registra una sola vez.",
   refused: "No se aceptó: {n}",
   no_conflicts: "No hay conflictos.",
   no_conflicts_hint: "Todo lo registrado está en Odoo.",

@@ -99,6 +99,7 @@ export const english: Readonly<Record<Word, string>> = {
   kind_adjustment: "Adjustment (+ or −)",
   kind_count: "Count",
   scan: "Medicine: scan its code or type its name",
+  scan_missing: "No medicine has that code. Choose it by its name from the list.",
   pick_location: "Choose a location",
   no_lot: "No lot",
   reason: "Reason",
@@ -108,7 +109,8 @@ export const english: Readonly<Record<Word, string>> = {
   sent: "Booked. Odoo applies it within seconds.",
   applied: "Applied in Odoo.",
   conflicted: "Odoo did not take it. It is under Conflicts.",
-  not_sent: "It could not be sent; nothing is lost. “Try again” sends it once only.",
+  not_sent:
+    "It is not known whether it arrived. Press “Try again” and change nothing: it is booked once only.",
   refused: "It was refused: {n}",
   no_conflicts: "There are no conflicts.",
   no_conflicts_hint: "All that was booked is in Odoo.",

@@ -137,9 +137,22 @@ function MedicinePicker({ draft, change }: PartProps) {
     enabled: q.length > 1,
   });
   const name = (row: Schemas["Medication"]) => (language === "es" ? row.name_es : row.name_en);
+  const [isMissing, setMissing] = useState(false);
+  const chosen = useRef("");
+  const latest = useRef(0);
   const choose = (row: Schemas["Medication"]) => {
-    setTyped(name(row));
-    change({ medication_id: row.id, lot_id: null, expected: null });
+    chosen.current = name(row);
+    setTyped(chosen.current);
+    setMissing(false);
+    if (row.id !== draft.medication_id)
+      change({ medication_id: row.id, lot_id: null, expected: null });
+  };
+  // What stands in the field is what is booked: other words are another medicine, or none yet.
+  const type = (words: string) => {
+    setTyped(words);
+    setMissing(false);
+    if (draft.medication_id !== null && chosen.current && words !== chosen.current)
+      change({ medication_id: null, lot_id: null, expected: null });
   };
   // A draft that was left and found again knows its medicine by number only.
   const kept = useQuery({
@@ -149,20 +162,26 @@ function MedicinePicker({ draft, change }: PartProps) {
   });
   const keptName = kept.data && (language === "es" ? kept.data.name_es : kept.data.name_en);
   useEffect(() => {
-    if (keptName) setTyped(keptName);
+    if (!keptName) return;
+    chosen.current = keptName;
+    setTyped(keptName);
   }, [keptName]);
   // A scanner types the code and ends with Enter, before the list has come.
   const scanned = async (code: string) => {
-    const page = await get("/api/medications", { q: code, limit: 2 }).catch(() => null);
+    latest.current += 1;
+    const mine = latest.current;
+    const page = await get("/api/medications", { q: code, limit: 200 }).catch(() => null);
+    if (mine !== latest.current) return; // another code was scanned meanwhile
     const exact = page?.items.filter((row) => row.barcode === code || row.sku === code) ?? [];
-    const only = exact[0] ?? (page?.items.length === 1 ? page.items[0] : undefined);
-    if (only) choose(only);
+    const [only] = exact;
+    if (only && exact.length === 1) choose(only);
+    else setMissing(true);
   };
   return (
     <ComboBox
       className="picker"
       inputValue={typed}
-      onInputChange={setTyped}
+      onInputChange={type}
       items={found.data?.items ?? []}
       selectedKey={draft.medication_id}
       allowsCustomValue
@@ -176,10 +195,17 @@ function MedicinePicker({ draft, change }: PartProps) {
       <Input
         onKeyDown={(event) => {
           if (event.key !== "Enter" || !typed.trim()) return;
+          if (event.currentTarget.getAttribute("aria-activedescendant")) return; // of the list
           event.preventDefault();
+          if (typed === chosen.current) return;
           void scanned(typed.trim());
         }}
       />
+      {isMissing && (
+        <span className="failed" role="alert">
+          {t("scan_missing")}
+        </span>
+      )}
       <Popover>
         <ListBox<Schemas["Medication"]>>
           {(row) => (

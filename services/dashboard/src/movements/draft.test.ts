@@ -22,6 +22,7 @@ it("an expected quantity goes with a count alone", () => {
 it("a change takes a new key, and the next movement too, which is where the last one was", () => {
   const other = changed(filled, { quantity: "2" });
   expect(other.key).not.toBe(filled.key);
+  expect(changed(filled, { quantity: "1,5" }).key).toBe(filled.key);
   const next = newDraft(other);
   expect([next.location_id, next.medication_id, next.quantity]).toEqual([8, null, ""]);
   expect(next.key).not.toBe(other.key);

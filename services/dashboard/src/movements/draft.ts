@@ -45,6 +45,8 @@ export const keep = (draft: Draft) => sessionStorage.setItem(KEPT, JSON.stringif
 
 /** Change a draft. Another body under a key that may have been sent is refused, so the key changes too. */
 export function changed(draft: Draft, to: Partial<Draft>): Draft {
+  const names = Object.keys(to) as (keyof Draft)[];
+  if (names.every((name) => draft[name] === to[name])) return draft;
   return { ...draft, ...to, key: crypto.randomUUID() };
 }
 
