@@ -120,10 +120,11 @@ class DocumentsDb(SharedDb):
     def settle(self, outcomes: Sequence[Outcome]) -> list[Notification]:
         """Keep what became of documents, each once, and what is to be told of it."""
         with self.transaction("keeping what became of documents"):
+            # Also of what was told before a kill: its next try has written "storing" over it.
+            self._keep_states(outcomes)
             new = self._not_told(outcomes)
             if not new:
                 return []
-            self._keep_states(new)
             numbers = {
                 _key(row): row["number"]
                 for row in self._queries.add_events(

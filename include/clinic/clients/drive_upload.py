@@ -173,6 +173,10 @@ class DriveApi:
                 method, url, timeout=_TIMEOUT_S, allow_redirects=False, **arguments
             )
         except RefreshError as error:
+            if error.retryable:
+                raise AwayError(
+                    WaitReason.STORE_AWAY, f"{doing}: Google's token endpoint is not well."
+                ) from None
             raise NeedsPersonError(WaitReason.STORE_SIGN_IN, _refused(doing, error)) from None
         except GoogleAuthError as error:
             raise AwayError(

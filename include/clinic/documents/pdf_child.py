@@ -7,9 +7,13 @@ a file, by ``python -I``, and imports nothing of the clinic.
 
 import json
 import resource
+import signal
 import sys
 
 import pypdf
+
+_ALONE_S = 60
+"""After this, whoever asked has given up or is gone: the process ends, whatever the parser does."""
 
 
 def problem_of(path: str) -> str:
@@ -31,7 +35,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
+        signal.alarm(_ALONE_S)
         print(json.dumps(problem_of(json.loads(line))), flush=True)
+        signal.alarm(0)
 
 
 if __name__ == "__main__":

@@ -313,6 +313,10 @@ class ClinicDocument(models.Model):
             return False
         if self.attachment_id:
             return True
+        if self.renderings >= MAX_RENDERINGS:
+            # One that fails is parked at once: the last of these ended its process.
+            self._note_rendering_failure(UnrenderableError("not_rendered"))
+            return False
         try:
             self._count_rendering()
             if not self._lock_pending():
@@ -524,7 +528,9 @@ class ClinicDocument(models.Model):
             first = known.search([("notification_id", "=", notification["notification_id"])])
             # The other side mails each once, but may have died before it heard of them.
             return {**answer, "status": "duplicate", "emails": first.emails or []}
-        if notification["number"] > document.event_number:
+        # While it waits to be sent again, only what ends that counts: an older try is no news.
+        waits = document.state == "pending" and notification["event"] != "stored"
+        if notification["number"] > document.event_number and not waits:
             event, before = notification["event"], document.state
             document.event_number = notification["number"]
             getattr(document, f"_on_{event}")(notification, at)
@@ -644,7 +650,13 @@ class ClinicDocument(models.Model):
 
     def _managers(self):
         group = self.env.ref(f"{MODULE}.group_manager")
-        return group.sudo().all_user_ids.filtered(lambda user: user.active and not user.share)
+        return group.sudo().all_user_ids.filtered(
+            lambda user: (
+                user.active
+                and not user.share
+                and (not self.company_id or self.company_id in user.company_ids)
+            )
+        )
 
     def _for_user(self, user):
         return self.with_context(lang=user.lang, tz=user.tz)

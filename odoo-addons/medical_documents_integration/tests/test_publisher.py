@@ -139,6 +139,14 @@ class TestPublisher(DocumentCase):
         self.run_cron()
         self.assertEqual(document.state, "published")
 
+    def test_a_report_that_ends_its_process_each_time_is_parked_in_the_end(self):
+        """Such a process notes no failure: it is gone."""
+        document = self.of(self.posted())
+        document.renderings = MAX_RENDERINGS
+        self.run_cron()
+        self.assertEqual((document.state, document.reason), ("parked", "not_rendered"))
+        self.assertTrue(document.activity_ids.filtered(lambda a: a.user_id == self.manager))
+
     def test_what_a_manager_sends_again_is_the_same_bytes(self):
         move = self.posted()
         self.run_cron()
