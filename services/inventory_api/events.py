@@ -86,6 +86,8 @@ class Hub:
                 await self._listen()
             except psycopg.Error as error:
                 log.warning("listening", error=type(error).__name__)
+            except Exception:  # or everybody would stay without news until a restart
+                log.exception("listening: something unforeseen")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 5.0) if not self._is_listening.is_set() else 0.2
             self._is_listening.clear()
@@ -104,9 +106,14 @@ class Hub:
         )
         async with connection:
             await connection.execute(f"LISTEN {CHANNEL}")
-            if self._newest == 0:
-                kept = await row(connection, "api_kept_events")
-                self._newest = kept["newest"] if kept else 0
+            kept = await row(connection, "api_kept_events")
+            newest = kept["newest"] if kept else 0
+            if self._newest == 0 or newest < self._newest:
+                # At the start; or the database was restored, and its numbers begin lower. Who is
+                # dropped comes back, and is told to read everything again.
+                self._newest = newest
+                for listener in list(self._listeners):
+                    self._drop(listener)
             while True:
                 await self._read(connection)
                 self._is_listening.set()

@@ -238,6 +238,11 @@ class MovementWriter:
                     failures += 1
                     log.warning("movements wait, trying again: %s", error)
                     self._stopping.wait(pause_s(failures))
+                except Exception:
+                    # Nobody would see a thread that ended: the mirror beside it goes on.
+                    failures += 1
+                    log.exception("movements: something unforeseen, trying again")
+                    self._stopping.wait(pause_s(failures))
         finally:
             self._ledger.close()
 
