@@ -128,6 +128,16 @@ def test_the_newest_is_by_the_time_of_its_snapshot(db: BackupsDb) -> None:
     assert db.newest_stored("odoo", BackupKind.DATABASE) is None
 
 
+def test_a_backup_of_a_clock_that_was_wrong_is_not_the_newest_for_a_year(db: BackupsDb) -> None:
+    right = store(db, NIGHT)
+    ahead = store(db, datetime.now(UTC) + timedelta(days=365))
+    row = db.newest_stored("odoo", BackupKind.FULL)
+    assert row is not None
+    assert row["backup_id"] == right
+    assert not db.expire(right)
+    assert not db.expire(ahead)
+
+
 def test_neither_the_newest_nor_one_that_is_being_restored_expires(
     db: BackupsDb, database: Database
 ) -> None:
@@ -140,7 +150,9 @@ def test_neither_the_newest_nor_one_that_is_being_restored_expires(
     assert not db.expire(old)
     assert [row["restore_id"] for row in db.running_restores()] == [restore_id]
 
-    database.query("UPDATE restores SET updated_at = now() - interval '121 minutes'")
+    database.query("UPDATE restores SET updated_at = now() - interval '11 hours'")
+    assert not db.expire(old)  # one long step: a slow line, a large filestore
+    database.query("UPDATE restores SET updated_at = now() - interval '721 minutes'")
     assert db.running_restores() == []
     assert db.expire(old)
     assert not db.expire(old)
