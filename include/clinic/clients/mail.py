@@ -148,6 +148,11 @@ def _expect(
     said = f"{doing}: the mail server answered {code} ({_text(text)})."
     if sender:  # a fault of the installation, not of this mail
         raise TransientError(f"{said} Correct from_email in the connection smtp_default.")
+    if 500 <= code < 600 and text.startswith(b"5.7."):
+        # A matter of policy, such as a relay that does not know us (RFC 3463, 3.8): every mail's.
+        raise TransientError(
+            f"{said} It does not let the clinic send: correct the connection smtp_default."
+        )
     if 500 <= code < 600:
         raise PermanentError(f"{said} Trying again cannot help: correct the address in {kept_in}.")
     raise TransientError(f"{said} It was not sent; trying again may help.")
