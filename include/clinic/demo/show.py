@@ -508,6 +508,7 @@ def print_where_to_look(environment: Mapping[str, str], console: Console) -> Non
 
     heading("Look for yourself")
     for name, variable, hint in (
+        ("Pharmacy", "DASHBOARD_PUBLIC_URL", "the dashboard, as demo-farmacia"),
         ("Odoo", "ODOO_PUBLIC_URL", "Inventario > Operaciones > Inventario físico"),
         ("Airflow", "AIRFLOW_PUBLIC_URL", "Dags > sync_inventory > the run's log"),
         ("Keycloak", "KEYCLOAK_CONSOLE_URL", "realm clinica-realm > Users, Groups"),
