@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from airflow.sdk import Param
+from clinic.backups.model import TARGET
 
-_TARGET: Final = "^[a-z0-9][a-z0-9_-]{0,38}$"
 _NEUTRALISE: Final = {
     "when it is a copy": "si es una copia (when it is a copy)",
     "yes": "sí (yes)",
@@ -23,7 +23,7 @@ RESTORE: Final = {
     ),
     "target": Param(
         type="string",
-        pattern=_TARGET,
+        pattern=f"^{TARGET.pattern}$",
         title="Base de datos que se crea (target)",
         description="Si ya existe, antes se pide aprobación. "
         "(Name of the database to make. If it exists, you are asked first.)",

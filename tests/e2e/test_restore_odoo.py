@@ -2,15 +2,16 @@
 
 import json
 import re
-import time
 import uuid
 
 import psycopg
 import pytest
 from playwright.sync_api import Page, expect
+from support.processes import wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]  # two runs of four tasks, and a restore
 DAG = "restore_odoo"
+WAIT_S = 240
 DESKTOP, TELEPHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
@@ -52,7 +53,7 @@ def begin(page: Page, stack_env, target: str, screenshots) -> str:
     page.screenshot(path=screenshots / "restore-form-1280.png")
     form.get_by_role("button", name="Trigger").click()
     form.wait_for(state="hidden")
-    return eventually(lambda: run_of(stack_env, target))
+    return wait_until(lambda: run_of(stack_env, target), "the run is there", WAIT_S)
 
 
 def run_of(stack_env, target: str) -> str | None:
@@ -74,17 +75,10 @@ def state_of(stack_env, run_id: str, task: str) -> str | None:
     return row[0] if row else None
 
 
-def eventually(found):
-    for _ in range(240):
-        if value := found():
-            return value
-        time.sleep(1)
-    return pytest.fail("it never came")
-
-
 def question(page: Page, stack_env, run_id: str, task: str) -> None:
     """Open what a task of the run asks, by the list of what waits for a person."""
-    eventually(lambda: state_of(stack_env, run_id, task) in {"deferred", "awaiting_input"})
+    asking = {"deferred", "awaiting_input"}
+    wait_until(lambda: state_of(stack_env, run_id, task) in asking, f"{task} asks", WAIT_S)
     page.goto(f"{stack_env['AIRFLOW_PUBLIC_URL']}/required_actions")
     page.locator(f'a[href*="{run_id.partition("+")[0]}"][href*="{task}"]').first.click()
     page.wait_for_url(f"**/tasks/{task}/required_actions**")
@@ -115,12 +109,17 @@ def test_what_is_there_is_replaced_only_when_a_person_says_so(
         return run_id
 
     rejected = decide("Reject", "reject")
-    eventually(lambda: state_of(stack_env, rejected, "restore") == "skipped")
+    wait_until(
+        lambda: state_of(stack_env, rejected, "restore") == "skipped", "it is skipped", WAIT_S
+    )
     assert identity(stack_env, target) == before
 
     approved = decide("Approve", "approve")
     ended = {"success", "failed", "upstream_failed", "skipped"}
-    assert eventually(lambda: {state_of(stack_env, approved, "restore")} & ended) == {"success"}
+    outcome = wait_until(
+        lambda: {state_of(stack_env, approved, "restore")} & ended, "the restore ends", WAIT_S
+    )
+    assert outcome == {"success"}
     assert identity(stack_env, target)[0] != before[0]
     with server(stack_env, target) as connection:
         key = "SELECT value FROM ir_config_parameter WHERE key = 'database.is_neutralized'"

@@ -24,19 +24,20 @@ def postgres_program(name: str) -> str:
     return found
 
 
-def wait_until(
-    true: Callable[[], object], what: str, timeout_s: float = 30, every_s: float = 0.05
-) -> None:
-    """Wait until something holds.
+def wait_until[Found](
+    true: Callable[[], Found], what: str, timeout_s: float = 30, every_s: float = 0.05
+) -> Found:
+    """Wait until something holds, and return it.
 
     Raises:
         TimeoutError: it did not, in time; says what.
     """
     ends_at = time.monotonic() + timeout_s
-    while not true():
+    while not (found := true()):
         if time.monotonic() > ends_at:
             raise TimeoutError(f"not within {timeout_s} s: {what}")
         time.sleep(every_s)
+    return found
 
 
 def run(*command: str, **options: object) -> str:

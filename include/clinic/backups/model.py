@@ -19,6 +19,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 MANIFEST_SUFFIX: Final = ".manifest.json"
 ARCHIVE_SUFFIX: Final = ".tar.age"
+TARGET: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,38}")
+"""What a restore's database may be called: with what is added to it, 63 bytes at most."""
+
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 _NAME: Final = re.compile(
     r"(?P<database>[a-z0-9][a-z0-9_-]{0,62})\.(?P<kind>full|database|filestore)"

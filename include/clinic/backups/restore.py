@@ -8,7 +8,6 @@ killed and done again: the journal in the spool says what is surely done.
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,12 +30,11 @@ from clinic.backups.compare import (
     compare_tables,
 )
 from clinic.backups.journal import replace_durably
-from clinic.backups.model import BackupKind, BackupName, DumpFormat, Manifest
+from clinic.backups.model import TARGET, BackupKind, BackupName, DumpFormat, Manifest
 from clinic.backups.unpack import MAX_MANIFEST_BYTES, read_manifest, unpack, unpack_zip
 from clinic.backups.vault import Vault, VaultFile
 from clinic.errors import ClinicError, PermanentError, TransientError
 
-TARGET: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,38}")  # with what is added, 63 bytes at most
 NEWEST: Final = "newest"
 _SPARE_BYTES: Final = 64 * 1024**2
 _TOMBSTONE_D: Final = 7
